@@ -1,0 +1,40 @@
+import pytest
+
+from tests.data import miniatures
+from wbcore.data.readers import ImageFolder, WeizmannHorses
+from wbcore.data.views import joined, subset
+from wbcore.errors import InputError
+
+
+@pytest.mark.parametrize(("count", "indices"), [(1, [0]), (2, [0, 3]), (4, [0, 1, 3, 4]), (6, range(6)), (7, range(6))])
+def test_subset_is_evenly_spaced(tmp_path, count, indices):
+    miniatures.image_folder(tmp_path)
+    dataset = ImageFolder(tmp_path / "imagenet")
+    part = subset(dataset, count)
+    assert [part[place].name for place in range(len(part))] == [dataset[index].name for index in indices]
+    assert len(part) == len(indices)
+    assert (part.fingerprint == dataset.fingerprint) == (len(part) == len(dataset))
+
+
+def test_subset_of_nothing(tmp_path):
+    miniatures.image_folder(tmp_path)
+    with pytest.raises(InputError, match="0 images"):
+        subset(ImageFolder(tmp_path / "imagenet"), 0)
+
+
+def test_joined(tmp_path):
+    miniatures.image_folder(tmp_path)
+    parts = [ImageFolder(tmp_path / "imagenet", split) for split in ("train", "val")]
+    both = joined(parts, name="both")
+    names = [part[place].name for part in parts for place in range(len(part))]
+    assert [both[place].name for place in range(len(both))] == names
+    assert both[-1].name == names[-1]
+    assert both.fingerprint not in {part.fingerprint for part in parts}
+
+
+def test_joined_needs_the_same_classes(tmp_path):
+    miniatures.weizmann(tmp_path)
+    miniatures.image_folder(tmp_path)
+    parts = [WeizmannHorses(tmp_path / "weizmann-horses"), ImageFolder(tmp_path / "imagenet")]
+    with pytest.raises(InputError, match="weizmann, imagefolder cannot be joined"):
+        joined(parts, name="both")

@@ -1,0 +1,359 @@
+"""Cutouts: real photographs with exact masks, composed into scenes on the device, each from its own seed."""
+
+import csv
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int, UInt8
+from PIL import Image
+from torch import Tensor
+
+from wbcore.data.example import Example
+from wbcore.errors import InputError
+from wbcore.files import DATA, sha256
+
+PACK = DATA / "cutouts"
+SPLITS = {
+    # name: (split of the cut-outs, split of the backgrounds)
+    "train": ("train", "train"),
+    "recognition": ("train", "eval"),
+    "segmentation": ("eval", "eval"),
+}
+"""``train`` for training; ``recognition`` for top-1 (known cut-outs over unseen backgrounds); ``segmentation`` for masks
+(neither the cut-outs nor the backgrounds were ever trained on)."""
+
+
+class Picture(NamedTuple):
+    """One row of the pack's manifest."""
+
+    id: str
+    kind: str
+    split: str
+    file: Path
+
+
+@functools.cache
+def manifest(role: str, root: Path = PACK) -> tuple[Picture, ...]:
+    """The pack's pictures of one role (``cutout``, ``background``, ``photograph``), sorted by id.
+
+    Raises: InputError if the pack is not there.
+    """
+    path = root / "manifest.csv"
+    if not path.is_file():
+        raise InputError(f"{path} is missing: the Cutouts pack comes with the repository, check out data/cutouts")
+    with path.open(newline="", encoding="utf-8") as stream:
+        rows = [row for row in csv.DictReader(stream) if row["role"] == role]
+    rows.sort(key=lambda row: row["id"])
+    return tuple(Picture(row["id"], row["kind"], row["split"], root / row["file"]) for row in rows)
+
+
+def pictures(role: str, split: str, root: Path = PACK) -> tuple[Picture, ...]:
+    """The pictures of one role and one split (``train``, ``eval`` or ``figure``)."""
+    found = tuple(picture for picture in manifest(role, root) if picture.split == split)
+    if not found:
+        raise InputError(f"{root}/manifest.csv has no {role} in split {split!r}: splits are train, eval, figure")
+    return found
+
+
+def kinds(root: Path = PACK) -> tuple[str, ...]:
+    """Class names of the semantic masks: ``background``, then every kind of cut-out, sorted."""
+    return ("background", *sorted({picture.kind for picture in manifest("cutout", root)}))
+
+
+@functools.cache
+def fingerprint(root: Path = PACK) -> str:
+    """SHA-256 of the manifest, which holds the SHA-256 of every picture."""
+    return sha256(root / "manifest.csv")
+
+
+class Textures:
+    """Pictures of one size at halving resolutions, so that shrinking them does not alias."""
+
+    def __init__(self, stack: Float[Tensor, "k c h w"], levels: int = 3) -> None:
+        self.levels = [stack]
+        for _ in range(levels - 1):
+            self.levels.append(F.avg_pool2d(self.levels[-1], 2))
+
+    def sample(
+        self,
+        index: Int[Tensor, "b"],
+        placement: Float[Tensor, "b 2 3"],
+        shrink: Float[Tensor, "b"],
+        size: int,
+        padding: str,
+    ) -> Float[Tensor, "b c s s"]:
+        """Picture ``index`` seen through the affine ``placement`` (output to texture, both in [-1, 1]).
+
+        ``shrink`` is how many texture pixels of the finest level meet one output pixel.
+        """
+        level = shrink.log2().round().clamp(0, len(self.levels) - 1).long()
+        output = placement.new_empty(len(index), self.levels[0].shape[1], size, size)
+        for number, stack in enumerate(self.levels):
+            chosen = (level == number).nonzero().squeeze(1)
+            if len(chosen):
+                grid = F.affine_grid(placement[chosen], [len(chosen), 1, size, size], align_corners=False)
+                output[chosen] = F.grid_sample(
+                    stack[index[chosen]], grid, mode="bilinear", padding_mode=padding, align_corners=False
+                )
+        return output
+
+
+@functools.cache
+def _cutout_textures(split: str, side: int, root: Path) -> Float[Tensor, "k 4 t t"]:
+    """Cut-outs with premultiplied alpha, centred in a square whose side is the longer one's."""
+    stack = []
+    for picture in pictures("cutout", split, root):
+        with Image.open(picture.file) as image:
+            rgba = np.asarray(image.convert("RGBA"), dtype=np.float32) / 255
+        tensor = torch.from_numpy(rgba).permute(2, 0, 1)[None]
+        tensor[:, :3] *= tensor[:, 3:]
+        height, width = tensor.shape[-2:]
+        scale = side / max(height, width)
+        rows, cols = max(1, round(height * scale)), max(1, round(width * scale))
+        small = F.interpolate(tensor, (rows, cols), mode="bilinear", antialias=True, align_corners=False)
+        top, left = (side - rows) // 2, (side - cols) // 2
+        stack.append(F.pad(small, (left, side - cols - left, top, side - rows - top)))
+    return torch.cat(stack).clamp(0, 1)
+
+
+@functools.cache
+def _background_textures(split: str, rows: int, root: Path) -> Float[Tensor, "k 3 rows cols"]:
+    """Backgrounds resized to cover, and centrally cropped to, 3:2."""
+    cols = rows * 3 // 2
+    stack = []
+    for picture in pictures("background", split, root):
+        with Image.open(picture.file) as image:
+            rgb = np.asarray(image.convert("RGB"), dtype=np.float32) / 255
+        tensor = torch.from_numpy(rgb).permute(2, 0, 1)[None]
+        height, width = tensor.shape[-2:]
+        scale = max(rows / height, cols / width)
+        size = (max(rows, round(height * scale)), max(cols, round(width * scale)))
+        covering = F.interpolate(tensor, size, mode="bilinear", antialias=True, align_corners=False)
+        top, left = (size[0] - rows) // 2, (size[1] - cols) // 2
+        stack.append(covering[..., top : top + rows, left : left + cols])
+    return torch.cat(stack).clamp(0, 1)
+
+
+class Scenes(NamedTuple):
+    """A batch of composed scenes.  Object 0 is the main one, in front of all others; absent objects have empty masks."""
+
+    images: UInt8[Tensor, "b 3 s s"]
+    labels: Int[Tensor, "b"]
+    """Identity of the main object: its number among the cut-outs of its split."""
+    instances: Bool[Tensor, "b m s s"]
+    """Visible part of every object: where its alpha is above one half and nothing in front of it is."""
+    categories: Int[Tensor, "b m"]
+    """Kind of every object, 0 where there is none."""
+
+    @property
+    def semantic(self) -> UInt8[Tensor, "b s s"]:
+        """Kind of each pixel, 0 for the background."""
+        return (self.instances * self.categories[..., None, None].to(torch.uint8)).amax(dim=1)
+
+
+@dataclass(frozen=True)
+class SceneConfig:
+    """What scenes look like.  Lengths are shares of the image side; angles are in degrees."""
+
+    size: int = 72
+    object_counts: tuple[float, ...] = (0.6, 0.2, 0.12, 0.08)
+    """Probabilities of 1, 2, … objects."""
+    main_scale: tuple[float, float] = (0.45, 0.95)
+    other_scale: tuple[float, float] = (0.25, 0.5)
+    rotation: float = 25.0
+    light: float = 0.3
+    colour: float = 0.15
+    softness: float = 1.0
+    """How much softer than sharp an object's edge may be, in octaves."""
+    background_window: tuple[float, float] = (0.5, 1.0)
+    """Side of the piece of a background that is shown, as a share of its height."""
+
+
+_SCENE, _OBJECT = 15, 12
+"""How many random numbers a scene and each of its objects use."""
+
+
+def uniforms(seed: int, indices: Sequence[int], count: int) -> Float[Tensor, "b u"]:
+    """Uniform random numbers in [0, 1) for each index, whatever other indices are asked for (Philox)."""
+    rows = [np.random.Generator(np.random.Philox(key=[seed, int(index)])).random(count) for index in indices]
+    return torch.from_numpy(np.asarray(rows, dtype=np.float32).reshape(len(rows), count))
+
+
+def _between(u: Float[Tensor, "b"], low: float | Tensor, high: float | Tensor) -> Float[Tensor, "b"]:
+    return low + u * (high - low)
+
+
+def _placement(
+    centre: tuple[Tensor, Tensor], half_side: Tensor, degrees: Tensor, mirror: Tensor
+) -> Float[Tensor, "b 2 3"]:
+    """The affine map, output to texture, that shows a square texture of ``half_side`` around ``centre``."""
+    angle = torch.deg2rad(degrees)
+    cos, sin = angle.cos(), angle.sin()
+    x, y = centre
+    first = torch.stack([cos, sin, -(cos * x + sin * y)], dim=1) * (mirror / half_side)[:, None]
+    second = torch.stack([-sin, cos, sin * x - cos * y], dim=1) / half_side[:, None]
+    return torch.stack([first, second], dim=1)
+
+
+def _relight(
+    picture: Float[Tensor, "b 3 s s"], coverage: Float[Tensor, "b 1 s s"] | float, u: Tensor, config: SceneConfig
+) -> Float[Tensor, "b 3 s s"]:
+    """Contrast, brightness and a colour cast of a (premultiplied) picture; ``u`` is ``[b, 5]``."""
+    contrast = _between(u[:, 0], 1 - config.light, 1 + config.light)[:, None]
+    gain = contrast * _between(u[:, 2:5], 1 - config.colour, 1 + config.colour)
+    offset = _between(u[:, 1], -config.light, config.light)[:, None, None, None] / 2
+    return picture * gain[..., None, None] + offset * coverage
+
+
+class Composer:
+    """Composes the scenes of one split.  Scene ``i`` of a seed is always the same, alone or in any batch.
+
+    Identical from run to run on the CPU; on a GPU the same scenes up to rounding.
+    Raises: InputError for an unknown split.
+    """
+
+    def __init__(
+        self,
+        split: str = "train",
+        config: SceneConfig | None = None,
+        *,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+        root: Path = PACK,
+    ) -> None:
+        if split not in SPLITS:
+            raise InputError(f"unknown split {split!r} of Cutouts: choose one of {', '.join(SPLITS)}")
+        self.config, self.seed, self.device = config or SceneConfig(), seed, torch.device(device)
+        self.split, self.root = split, root
+        objects, backgrounds = SPLITS[split]
+        size = self.config.size
+        self._objects = Textures(_cutout_textures(objects, min(size, 224) // 4 * 4, root).to(self.device))
+        self._backgrounds = Textures(
+            _background_textures(backgrounds, min(2 * size, 320) // 4 * 4, root).to(self.device), levels=2
+        )
+        names = kinds(root)
+        chosen = pictures("cutout", objects, root)
+        self.identities = tuple(picture.id for picture in chosen)
+        self._kinds = torch.tensor([names.index(picture.kind) for picture in chosen], device=self.device)
+
+    def __call__(self, indices: Sequence[int]) -> Scenes:
+        """Compose the scenes numbered ``indices``."""
+        config, most = self.config, len(self.config.object_counts)
+        u = uniforms(self.seed, indices, _SCENE + most * _OBJECT).to(self.device)
+        scene, objects = u[:, :_SCENE], u[:, _SCENE:].unflatten(1, (most, _OBJECT))
+        bounds = torch.tensor(config.object_counts, device=self.device).cumsum(0)
+        counts = 1 + (scene[:, :1] >= bounds / bounds[-1]).sum(dim=1).clamp(max=most - 1)
+
+        canvas = self._paint_background(scene)
+        solid = torch.zeros(len(u), most, config.size, config.size, dtype=torch.bool, device=self.device)
+        identities = (objects[..., 0] * len(self.identities)).long()
+        for i in reversed(range(most)):  # from the back to the main object in front
+            rows = (counts > i).nonzero().squeeze(1)
+            if len(rows):
+                picture = self._render_object(identities[rows, i], objects[rows, i], main=i == 0)
+                canvas[rows] = picture[:, :3] + (1 - picture[:, 3:]) * canvas[rows]
+                solid[rows, i] = picture[:, 3] > 0.5
+        in_front = solid.cumsum(dim=1) - solid.long()
+        present = torch.arange(most, device=self.device) < counts[:, None]
+        canvas = canvas * self._light_gradient(scene)
+        return Scenes(
+            images=(canvas.clamp(0, 1) * 255).round().to(torch.uint8),
+            labels=identities[:, 0],
+            instances=solid & (in_front == 0),
+            categories=self._kinds[identities] * present,
+        )
+
+    def _paint_background(self, scene: Float[Tensor, "b u"]) -> Float[Tensor, "b 3 s s"]:
+        config, finest = self.config, self._backgrounds.levels[0]
+        rows, cols = finest.shape[-2:]
+        index = (scene[:, 1] * len(finest)).long()
+        window = _between(scene[:, 2], *config.background_window)
+        # The window's half-sides in texture units, and how far its centre may move without leaving the picture.
+        half_rows, half_cols = window, window * rows / cols
+        x, y = (2 * scene[:, 3] - 1) * (1 - half_cols), (2 * scene[:, 4] - 1) * (1 - half_rows)
+        angle = torch.deg2rad(_between(scene[:, 5], -config.rotation, config.rotation) / 2)
+        mirror = torch.where(scene[:, 6] < 0.5, -1.0, 1.0)
+        first = torch.stack([mirror * angle.cos() * half_cols, angle.sin() * half_cols, x], dim=1)
+        second = torch.stack([-mirror * angle.sin() * half_rows, angle.cos() * half_rows, y], dim=1)
+        placement = torch.stack([first, second], dim=1)
+        picture = self._backgrounds.sample(index, placement, window * rows / config.size, config.size, "reflection")
+        return _relight(picture, 1.0, scene[:, 7:12], config)
+
+    def _render_object(
+        self, identity: Int[Tensor, "b"], u: Float[Tensor, "b u"], *, main: bool
+    ) -> Float[Tensor, "b 4 s s"]:
+        """The premultiplied picture of one object in each scene."""
+        config, finest = self.config, self._objects.levels[0]
+        scale = _between(u[:, 1], *(config.main_scale if main else config.other_scale))
+        # A main object stays in the image, or nearly; the others may be anywhere.
+        reach = (1 - scale + 0.15) if main else torch.full_like(scale, 0.85)
+        centre = (2 * u[:, 2] - 1) * reach, (2 * u[:, 3] - 1) * reach
+        degrees = _between(u[:, 4], -config.rotation, config.rotation)
+        placement = _placement(centre, scale, degrees, torch.where(u[:, 5] < 0.5, -1.0, 1.0))
+        # A coarser texture than needed makes a softer edge.
+        shrink = finest.shape[-1] / (scale * config.size) * 2 ** (config.softness * u[:, 6])
+        picture = self._objects.sample(identity, placement, shrink, config.size, "zeros")
+        colours = _relight(picture[:, :3], picture[:, 3:], u[:, 7:12], config)
+        return torch.cat([colours.clamp(min=0).minimum(picture[:, 3:]), picture[:, 3:]], dim=1)
+
+    def _light_gradient(self, scene: Float[Tensor, "b u"]) -> Float[Tensor, "b 1 s s"]:
+        """Light that falls off across the scene."""
+        size = self.config.size
+        axis = torch.linspace(-1, 1, size, device=self.device)
+        angle = scene[:, 12] * (2 * torch.pi)
+        slope = scene[:, 13] * self.config.light
+        ramp = angle.cos()[:, None, None] * axis + angle.sin()[:, None, None] * axis[:, None]
+        return (1 + slope[:, None, None] * ramp)[:, None]
+
+
+class CutoutScenes:
+    """Composed scenes as a data set of :class:`Example`: image, identity, semantic mask and instances."""
+
+    def __init__(
+        self,
+        split: str = "segmentation",
+        *,
+        size: int = 72,
+        count: int = 200,
+        seed: int = 1,
+        root: Path = PACK,
+        **config: object,
+    ) -> None:
+        self._composer = Composer(split, SceneConfig(size=size, **config), seed=seed, root=root)  # pyright: ignore
+        self._count = count
+        self.name = f"cutouts-{split}-{size}px"
+        self.classes = kinds(root)
+        self.fingerprint = fingerprint(root)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: int) -> Example:
+        if not 0 <= index < self._count:
+            raise IndexError(index)
+        scenes = self._composer([index])
+        present = (scenes.categories[0] > 0) & scenes.instances[0].flatten(1).any(dim=1)
+        return Example(
+            name=f"{self.name}/{index:05d}",
+            image=scenes.images[0].permute(1, 2, 0).numpy(),
+            label=int(scenes.labels[0]),
+            semantic=scenes.semantic[0].numpy(),
+            instances=scenes.instances[0][present].numpy(),
+            categories=scenes.categories[0][present].numpy(),
+            crowd=np.zeros(int(present.sum()), dtype=bool),
+        )
+
+
+def photographs(root: Path = PACK) -> list[Example]:
+    """The pack's whole photographs, for figures; nothing is annotated."""
+    found = []
+    for picture in pictures("photograph", "figure", root):
+        with Image.open(picture.file) as image:
+            found.append(Example(name=picture.id, image=np.asarray(image.convert("RGB"))))
+    return found

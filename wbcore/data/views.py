@@ -1,0 +1,65 @@
+"""Data sets made of other data sets: evenly spaced parts, and several joined."""
+
+import bisect
+import hashlib
+from collections.abc import Sequence
+from itertools import accumulate
+
+from wbcore.data.example import Dataset, Example
+from wbcore.errors import InputError
+
+
+def subset(dataset: Dataset, count: int) -> Dataset:
+    """``count`` examples of ``dataset``, evenly spaced: example i is number ⌊i · len(dataset) / count⌋ of it.
+
+    The whole data set is returned as it is when it has no more than ``count`` examples.
+    Raises: InputError if ``count`` is not positive.
+    """
+    if count < 1:
+        raise InputError(f"{count} images of {dataset.name} were asked for: ask for 1 or more")
+    return dataset if count >= len(dataset) else _Subset(dataset, count)
+
+
+def joined(datasets: Sequence[Dataset], *, name: str) -> Dataset:
+    """The examples of ``datasets`` one after the other.
+
+    Raises: InputError if their classes differ.
+    """
+    if any(list(dataset.classes) != list(datasets[0].classes) for dataset in datasets):
+        names = ", ".join(dataset.name for dataset in datasets)
+        raise InputError(f"{names} cannot be joined, as their classes differ: use them one by one")
+    return datasets[0] if len(datasets) == 1 else _Joined(datasets, name)
+
+
+class _Subset:
+    def __init__(self, dataset: Dataset, count: int) -> None:
+        self.name = f"{dataset.name}[{count}]"
+        self.classes = dataset.classes
+        self.fingerprint = hashlib.sha256(f"subset {count} {dataset.fingerprint}".encode()).hexdigest()
+        self._dataset = dataset
+        self._indices = [place * len(dataset) // count for place in range(count)]
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __getitem__(self, index: int) -> Example:
+        return self._dataset[self._indices[index]]
+
+
+class _Joined:
+    def __init__(self, datasets: Sequence[Dataset], name: str) -> None:
+        self.name = name
+        self.classes = datasets[0].classes
+        fingerprints = " ".join(dataset.fingerprint for dataset in datasets)
+        self.fingerprint = hashlib.sha256(f"joined {fingerprints}".encode()).hexdigest()
+        self._datasets = datasets
+        self._ends = list(accumulate(len(dataset) for dataset in datasets))
+
+    def __len__(self) -> int:
+        return self._ends[-1]
+
+    def __getitem__(self, index: int) -> Example:
+        index = range(len(self))[index]
+        part = bisect.bisect_right(self._ends, index)
+        start = self._ends[part - 1] if part else 0
+        return self._datasets[part][index - start]

@@ -1,0 +1,201 @@
+"""Class-agnostic average precision on the COCO protocol, with intervals over images.
+
+Matching is pycocotools' own, once; its curve is then computed again from the stored matches, so that a bootstrap
+over images costs no second matching.  :func:`match` followed by :func:`average_precision` equals ``COCOeval``
+exactly.
+
+**Order.**  Masks without scores still get a precision-recall curve, because the evaluator ranks equal scores in the
+order it meets them.  That order is fixed here: images by id (arrays: as given), and inside an image the order of its
+masks (MaskCut: the round).  ``scores`` decides what is ranked:
+
+- ``"constant"``: every mask scores 1, so the curve runs through the images one after another; CutLER's authors do this;
+- ``"rank"``: the first masks of all images come before all second ones;
+- ``"given"``: the scores stored with the results.
+
+:func:`order_range` measures how much of a constant-score AP is owed to the order of the images.
+"""
+
+import contextlib
+import io
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from wbcore.errors import InputError
+from wbcore.metrics.coco_form import Annotation, CocoForm
+from wbcore.metrics.intervals import Interval, bootstrap
+
+Kind = Literal["segm", "bbox"]
+Scores = Literal["constant", "rank", "given"]
+
+_RECALLS = np.linspace(0, 1, 101)
+_AP75 = 5
+"""Place of 0.75 among the IoU thresholds 0.5, 0.55, …, 0.95."""
+
+
+class DetectionScores(NamedTuple):
+    """AP over IoU 0.5 to 0.95, at 0.5 and at 0.75, as fractions with intervals over images."""
+
+    ap: Interval
+    ap50: Interval
+    ap75: Interval
+
+
+@dataclass(frozen=True, eq=False)
+class Matches:
+    """What matching decided at each IoU threshold ``t`` for each result ``d``, image after image.
+
+    ``hit`` and ``miss`` are both false for a result that fell on a crowd.  Image ``i`` has the results
+    ``start[i]`` to ``start[i] + count[i]`` and ``objects[i]`` objects that are no crowd.
+    """
+
+    hit: Bool[np.ndarray, "t d"]
+    miss: Bool[np.ndarray, "t d"]
+    score: Float[np.ndarray, "d"]
+    start: Int[np.ndarray, "i"]
+    count: Int[np.ndarray, "i"]
+    objects: Int[np.ndarray, "i"]
+
+
+def _indexed(images: Sequence[dict[str, Any]], annotations: Iterable[Annotation]) -> COCO:
+    """The evaluator's index.  Ids begin at 1, because matching takes 0 for "no match"."""
+    dataset: Any = {
+        "images": list(images),
+        "annotations": [{**a, "id": number, "category_id": 1} for number, a in enumerate(annotations, start=1)],
+        "categories": [{"id": 1, "name": "object"}],
+    }
+    index = COCO()
+    index.dataset = dataset
+    with contextlib.redirect_stdout(io.StringIO()):
+        index.createIndex()
+    return index
+
+
+def _scored(results: Sequence[Annotation], scores: Scores) -> list[Annotation]:
+    if scores == "given":
+        if any("score" not in result for result in results):
+            raise InputError('not every result has a score: use scores="constant" or scores="rank"')
+        return list(results)
+    rounds: Counter[int] = Counter()
+    scored = []
+    for result in results:
+        # Only the order of scores matters to AP, so the rank needs no scale.
+        scored.append({**result, "score": {"constant": 1.0, "rank": float(-rounds[result["image_id"]])}[scores]})
+        rounds[result["image_id"]] += 1
+    return scored
+
+
+def match(form: CocoForm, *, kind: Kind, scores: Scores = "constant", max_dets: int = 100) -> Matches:
+    """Results and truths matched image by image by pycocotools, for masks (``"segm"``) or boxes (``"bbox"``).
+
+    ``max_dets`` results of each image at most are looked at.
+
+    Raises: InputError if no image has an object, or ``kind`` or ``scores`` ask for what the form does not hold.
+    """
+    if kind == "segm" and any("segmentation" not in each for each in (*form.truths, *form.results)):
+        raise InputError('some annotations are boxes without masks: use kind="bbox"')
+    evaluator = COCOeval(_indexed(form.images, form.truths), _indexed(form.images, _scored(form.results, scores)), kind)
+    evaluator.params.maxDets = [max_dets]
+    evaluator.params.areaRng, evaluator.params.areaRngLbl = [[0, np.inf]], ["all"]
+    with contextlib.redirect_stdout(io.StringIO()):
+        evaluator.evaluate()
+    # An image with neither results nor objects is None.
+    found = [image for image in evaluator.evalImgs if image is not None]
+    count = np.array([0 if image is None else len(image["dtIds"]) for image in evaluator.evalImgs])
+    objects = np.array([0 if image is None else int((image["gtIgnore"] == 0).sum()) for image in evaluator.evalImgs])
+    if objects.sum() == 0:
+        raise InputError("no object: no image has an object to find, so AP is undefined; give annotated images")
+    matched = np.concatenate([image["dtMatches"] for image in found], axis=1) > 0
+    ignored = np.concatenate([image["dtIgnore"] for image in found], axis=1).astype(bool)
+    return Matches(
+        hit=matched & ~ignored,
+        miss=~matched & ~ignored,
+        score=np.concatenate([np.asarray(image["dtScores"], float) for image in found]),
+        start=count.cumsum() - count,
+        count=count,
+        objects=objects,
+    )
+
+
+def average_precision(matches: Matches, images: Int[np.ndarray, "n"] | None = None) -> Float[np.ndarray, "3"]:
+    """AP, AP50 and AP75 of the images at these indices, in this order, repeats allowed (default: all, in order).
+
+    NaN where none of the images has an object.
+
+    Source: pycocotools, ``COCOeval.accumulate``: precision made monotone, read at 101 recalls.
+    """
+    images = np.arange(len(matches.start)) if images is None else images
+    start, count, objects = matches.start[images], matches.count[images], int(matches.objects[images].sum())
+    if objects == 0:
+        return np.full(3, np.nan)
+    results = np.repeat(start - (count.cumsum() - count), count) + np.arange(count.sum())
+    results = results[np.argsort(-matches.score[results], kind="stable")]
+    hits, misses = matches.hit[:, results].cumsum(1), matches.miss[:, results].cumsum(1)
+    precision = hits / (hits + misses + np.spacing(1))
+    precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+    precision = np.pad(precision, ((0, 0), (0, 1)))  # a recall that is never reached has precision 0
+    places = [np.searchsorted(recall, _RECALLS, side="left") for recall in hits / objects]
+    curve = np.take_along_axis(precision, np.stack(places), axis=1)
+    return np.array([curve.ravel().mean(), curve[0].mean(), curve[_AP75].mean()])
+
+
+def class_agnostic_ap(
+    form: CocoForm,
+    *,
+    kind: Kind,
+    scores: Scores = "constant",
+    max_dets: int = 100,
+    seed: int = 0,
+    resamples: int = 1000,
+    level: float = 0.95,
+) -> DetectionScores:
+    """AP, AP50 and AP75 of all results against all objects as one category, with bootstrap intervals over images.
+
+    ``form`` comes from :mod:`wbcore.metrics.coco_form`: of masks, or of files.  A resample keeps its images in
+    their order, so the interval is about the images drawn and not about their order.
+
+    Source: COCO's evaluation through pycocotools; constant scores: CutLER's authors on MaskCut.
+    Raises: InputError as :func:`match`.
+    """
+    matches = match(form, kind=kind, scores=scores, max_dets=max_dets)
+    return DetectionScores(
+        *bootstrap(
+            lambda drawn: average_precision(matches, np.sort(drawn)),
+            len(matches.start),
+            seed=seed,
+            resamples=resamples,
+            level=level,
+        )
+    )
+
+
+def ap_difference(
+    left: Matches, right: Matches, *, seed: int = 0, resamples: int = 1000, level: float = 0.95
+) -> DetectionScores:
+    """AP, AP50 and AP75 of ``left`` minus those of ``right``, bootstrapped over the images they share.
+
+    Raises: InputError if the two do not hold the same images.
+    """
+    if not np.array_equal(left.objects, right.objects):
+        raise InputError("left and right hold other images or objects: match both on the same ones in the same order")
+
+    def difference(drawn: Int[np.ndarray, "n"]) -> Float[np.ndarray, "3"]:
+        drawn = np.sort(drawn)
+        return average_precision(left, drawn) - average_precision(right, drawn)
+
+    return DetectionScores(*bootstrap(difference, len(left.start), seed=seed, resamples=resamples, level=level))
+
+
+def order_range(matches: Matches, *, seed: int = 0, orders: int = 100) -> DetectionScores:
+    """AP, AP50 and AP75 in the fixed order, with the least and the greatest over random orders of the images."""
+    rng = np.random.default_rng(seed)
+    n = len(matches.start)
+    shuffled = np.stack([average_precision(matches, rng.permutation(n)) for _ in range(orders)])
+    values = zip(average_precision(matches).tolist(), shuffled.min(0).tolist(), shuffled.max(0).tolist(), strict=True)
+    return DetectionScores(*(Interval(value, low, high, n) for value, low, high in values))

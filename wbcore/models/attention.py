@@ -1,0 +1,135 @@
+"""The two attentions of the ablation, MSSA and MHSA: one interface, the same taps."""
+
+from abc import ABC, abstractmethod
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+def attend(
+    query: Float[Tensor, "b h n d"], key: Float[Tensor, "b h n d"], value: Float[Tensor, "b h n d"], scale: float
+) -> Float[Tensor, "b h n d"]:
+    """Softmax attention without ever holding the n×n matrix.
+
+    On a CPU half precision is widened first: there the fused kernel's backward pass is about four times slower in
+    bfloat16 than in float32 (torch 2.13, 82 to 785 tokens).
+    """
+    if query.device.type == "cpu" and query.dtype != torch.float64:
+        with torch.autocast("cpu", enabled=False):
+            widened = F.scaled_dot_product_attention(query.float(), key.float(), value.float(), scale=scale)
+        return widened.to(query.dtype)
+    return F.scaled_dot_product_attention(query, key, value, scale=scale)
+
+
+class Attention(nn.Module, ABC):
+    """What MSSA and MHSA share: everything but where queries, keys and values come from.
+
+    Tokens are ``[b, n, dim]``; queries, keys and values ``[b, heads, n, dim_head]``.  The softmax is over all
+    tokens, prefix tokens included, and scaled by ``dim_head ** -0.5`` as in both official codes
+    (CRATE, Eqs. (5) and (10), writes no scale).
+    """
+
+    segmentation_feature: str
+    """The tap that unsupervised segmentation (MaskCut, PCA) reads from this kind of attention."""
+
+    def __init__(self, heads: int, dim_head: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.scale = dim_head**-0.5
+
+    @abstractmethod
+    def queries(self, tokens: Float[Tensor, "b n dim"]) -> Float[Tensor, "b h n d"]:
+        """What each token asks for."""
+
+    @abstractmethod
+    def keys(self, tokens: Float[Tensor, "b n dim"]) -> Float[Tensor, "b h n d"]:
+        """What each token is found by."""
+
+    @abstractmethod
+    def values(self, tokens: Float[Tensor, "b n dim"]) -> Float[Tensor, "b h n d"]:
+        """What each token hands on."""
+
+    def cls_attention(self, tokens: Float[Tensor, "b n dim"]) -> Float[Tensor, "b h n"]:
+        """The class token's row of every head's attention map, without the other ``n - 1`` rows.
+
+        Source: CRATE, Eqs. (10) and (11).  Deviates: the softmax also runs over the class token and the registers,
+        as it does in the forward pass and in the official code; the shares of the patches keep their proportions.
+        """
+        query = self.queries(tokens[:, :1])
+        scores = (query @ self.keys(tokens).transpose(-1, -2)).squeeze(-2)
+        return (scores * self.scale).softmax(dim=-1)
+
+    def split_heads(self, projected: Float[Tensor, "b n hd"]) -> Float[Tensor, "b h n d"]:
+        return rearrange(projected, "b n (h d) -> b h n d", h=self.heads)
+
+
+class MSSA(Attention):
+    """Multi-head subspace self-attention: queries, keys and values are the same projections onto K subspaces.
+
+    ``MSSA(Z) = [U₁, …, U_K] (U*ₖZ softmax((U*ₖZ)*(U*ₖZ)))ₖ``, one step of compression against the subspaces U.
+
+    Source: CRATE, Eq. (5).  Notation: ``subspaces.weight`` stacks the U*ₖ, ``heads`` is K, ``dim_head`` is p.
+    Deviates: with ``tied=False`` (the default, and the official code) the way back is a free linear map with a bias
+    instead of U; the factor √(N+1)ε² is absorbed by it.  ``tied=True`` uses U itself.
+    """
+
+    segmentation_feature = "projections"
+
+    def __init__(self, dim: int, heads: int, dim_head: int, *, tied: bool) -> None:
+        super().__init__(heads, dim_head)
+        self.subspaces = nn.Linear(dim, heads * dim_head, bias=False)
+        self.output = None if tied else nn.Linear(heads * dim_head, dim)
+
+    def projections(self, tokens: Float[Tensor, "b n dim"]) -> Float[Tensor, "b h n d"]:
+        """``U*ₖ z`` for every token and subspace."""
+        return self.split_heads(self.subspaces(tokens))
+
+    queries = keys = values = projections
+
+    def forward(self, tokens: Float[Tensor, "b n dim"]) -> Float[Tensor, "b n dim"]:
+        projected = self.projections(tokens)
+        mixed = attend(projected, projected, projected, self.scale)
+        merged = rearrange(mixed, "b h n d -> b n (h d)")
+        return F.linear(merged, self.subspaces.weight.t()) if self.output is None else self.output(merged)
+
+
+class MHSA(Attention):
+    """Multi-head self-attention with separate queries, keys and values.
+
+    Source: ViT (Dosovitskiy et al., 2021), appendix A; CRATE, Eq. (11).
+    """
+
+    segmentation_feature = "keys"
+
+    def __init__(self, dim: int, heads: int, dim_head: int, *, qkv_bias: bool) -> None:
+        super().__init__(heads, dim_head)
+        self.qkv = nn.Linear(dim, 3 * heads * dim_head, bias=qkv_bias)
+        self.output = nn.Linear(heads * dim_head, dim)
+        for linear in (self.qkv, self.output):
+            nn.init.trunc_normal_(linear.weight, std=0.02)
+        nn.init.zeros_(self.output.bias)
+        if qkv_bias:
+            nn.init.zeros_(self.qkv.bias)
+
+    def _third(self, index: int, tokens: Float[Tensor, "b n dim"]) -> Float[Tensor, "b h n d"]:
+        """One of queries (0), keys (1), values (2), without computing the other two."""
+        weight = self.qkv.weight.chunk(3)[index]
+        bias = None if self.qkv.bias is None else self.qkv.bias.chunk(3)[index]
+        return self.split_heads(F.linear(tokens, weight, bias))
+
+    def queries(self, tokens: Float[Tensor, "b n dim"]) -> Float[Tensor, "b h n d"]:
+        return self._third(0, tokens)
+
+    def keys(self, tokens: Float[Tensor, "b n dim"]) -> Float[Tensor, "b h n d"]:
+        return self._third(1, tokens)
+
+    def values(self, tokens: Float[Tensor, "b n dim"]) -> Float[Tensor, "b h n d"]:
+        return self._third(2, tokens)
+
+    def forward(self, tokens: Float[Tensor, "b n dim"]) -> Float[Tensor, "b n dim"]:
+        query, key, value = torch.unbind(rearrange(self.qkv(tokens), "b n (t h d) -> t b h n d", t=3, h=self.heads))
+        mixed = attend(query, key, value, self.scale)
+        return self.output(rearrange(mixed, "b h n d -> b n (h d)"))

@@ -1,0 +1,271 @@
+"""The training loop: classification, on one device or many, resumable to the same weights."""
+
+import io
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from accelerate import Accelerator
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from tqdm import tqdm
+
+from wbcore._compat import import_timm
+from wbcore.checkpoints import ModelCard, save_model
+from wbcore.data.batches import Batches
+from wbcore.errors import InputError
+from wbcore.files import write_bytes
+from wbcore.models.backbone import Backbone
+from wbcore.provenance import provenance
+from wbcore.recipes import Recipe
+
+import_timm()
+from timm.optim import create_optimizer_v2  # noqa: E402 - after the trap that import_timm defuses
+
+CHECKPOINT = "last.ckpt"
+WEIGHTS = "model.safetensors"
+
+
+def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
+    """The learning rate of one step: linear warm-up, then half a cosine down to zero."""
+    total, warmup = recipe.epochs * steps_per_epoch, round(recipe.warmup_epochs * steps_per_epoch)
+    if step < warmup:
+        return recipe.learning_rate * (step + 1) / warmup
+    return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
+
+
+class Trainer:
+    """Trains one model by one recipe, writing everything to one folder.
+
+    The folder holds ``last.ckpt`` while training goes on and ``model.safetensors`` with its card at the end.  Every
+    batch depends on (seed, epoch, step) alone, so a run that was killed continues to the very weights that an
+    uninterrupted run reaches (exactly on the CPU with one thread count).
+    Raises: InputError if the checkpoint in the folder belongs to another run, or the loss stops being finite.
+    """
+
+    def __init__(
+        self,
+        model: Backbone,
+        batches: Batches,
+        recipe: Recipe,
+        *,
+        output: Path | str,
+        name: str,
+        seed: int = 0,
+        device: str | None = None,
+        save_every_seconds: float = 60.0,
+    ) -> None:
+        self.recipe, self.batches, self.output = recipe, batches, Path(output)
+        self.name, self.seed, self.save_every_seconds = name, seed, save_every_seconds
+        precision = {"bfloat16": "bf16", "float32": "no"}[recipe.precision]
+        self.accelerator = Accelerator(mixed_precision=precision, cpu=device == "cpu")
+        if recipe.batch_size % self.accelerator.num_processes:
+            raise InputError(
+                f"batch_size={recipe.batch_size} is not divisible by {self.accelerator.num_processes} processes"
+            )
+        self.steps_per_epoch = batches.num_examples // recipe.batch_size
+        if not self.steps_per_epoch:
+            raise InputError(
+                f"{batches.name} has {batches.num_examples} examples, fewer than batch_size={recipe.batch_size}: "
+                "lower batch_size"
+            )
+        optimizer = create_optimizer_v2(
+            model,
+            opt=recipe.optimizer,
+            lr=recipe.learning_rate,
+            weight_decay=recipe.weight_decay,
+            filter_bias_and_bn=not recipe.decay_all,
+        )
+        self.model = model.train()
+        self.network, self.optimizer = self.accelerator.prepare(model, optimizer)
+        self.average = None
+        if recipe.ema_decay is not None:
+            self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay))
+        self.forward = torch.compile(self.network) if recipe.compile else self.network
+        self.step, self.seconds = 0, 0.0
+
+    @property
+    def total_steps(self) -> int:
+        return self.recipe.epochs * self.steps_per_epoch
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.output / CHECKPOINT
+
+    @property
+    def weights(self) -> Path:
+        return self.output / WEIGHTS
+
+    def run(
+        self,
+        *,
+        max_steps: int | None = None,
+        deadline: float = math.inf,
+        on_epoch: Callable[[int, Backbone], dict[str, float]] | None = None,
+    ) -> Path | None:
+        """Train to the end, from the folder's checkpoint if there is one.
+
+        Stops early, with a checkpoint, after ``max_steps`` steps or once ``time.monotonic()`` reaches ``deadline``.
+
+        ``on_epoch(epochs_done, model)`` may measure the model; what it returns stands on the card.
+        Returns the weights' path, or ``None`` if steps are left.
+        """
+        if self.checkpoint.is_file():
+            self._restore()
+        stop = self.total_steps if max_steps is None else min(self.total_steps, self.step + max_steps)
+        bar = tqdm(
+            total=self.total_steps,
+            initial=self.step,
+            desc=self.name,
+            unit="step",
+            disable=None if self.accelerator.is_main_process else True,
+        )
+        started = saved = time.monotonic()
+        done_before, metrics = self.seconds, {}
+        with bar:
+            while self.step < stop and time.monotonic() < deadline:
+                loss = self._train_step()
+                self.step += 1
+                bar.update()
+                now = time.monotonic()
+                self.seconds = done_before + now - started
+                if self.step % self.steps_per_epoch == 0:
+                    bar.set_postfix(loss=f"{float(loss):.3f}")
+                    self._require_finite(float(loss))
+                    if on_epoch is not None:
+                        metrics = on_epoch(self.step // self.steps_per_epoch, self._best_model())
+                        self.model.train()
+                if now - saved > self.save_every_seconds or self.step == stop or now >= deadline:
+                    self._require_finite(float(loss))
+                    self._save()
+                    saved = time.monotonic()
+        if self.step < self.total_steps:
+            return None
+        return self._finish(metrics)
+
+    def _train_step(self) -> torch.Tensor:
+        epoch, step = divmod(self.step, self.steps_per_epoch)
+        per_process = self.recipe.batch_size // self.accelerator.num_processes
+        first = step * self.recipe.batch_size + self.accelerator.process_index * per_process
+        images, labels = self.batches.batch(epoch, range(first, first + per_process))
+        device = self.accelerator.device
+        images = self.model.normalise(images.to(device, non_blocking=True))
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.recipe, self.step, self.steps_per_epoch)
+        with self.accelerator.autocast():
+            logits = self.forward(images)
+        loss = F.cross_entropy(logits.float(), labels.to(device), label_smoothing=self.recipe.label_smoothing)
+        self.accelerator.backward(loss)
+        if self.recipe.clip_norm is not None:
+            self.accelerator.clip_grad_norm_(self.network.parameters(), self.recipe.clip_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        if self.average is not None:
+            self.average.update_parameters(self.model)
+        return loss.detach()
+
+    def _require_finite(self, loss: float) -> None:
+        if not math.isfinite(loss):
+            raise InputError(
+                f"{self.name}: the loss is {loss} at step {self.step}; lower learning_rate or set clip_norm "
+                f"(the last good state is in {self.checkpoint})"
+            )
+
+    def _best_model(self) -> Backbone:
+        """The averaged weights where the recipe has an average, else the model itself, in evaluation mode."""
+        model = self.model if self.average is None else self.average.module
+        return model.eval()  # pyright: ignore[reportReturnType]
+
+    def _identity(self) -> dict[str, Any]:
+        """What a checkpoint must agree with."""
+        return {
+            "name": self.name,
+            "seed": self.seed,
+            "recipe": asdict(self.recipe),
+            "config": asdict(self.model.config),
+            "data": self.batches.fingerprint,
+            "num_examples": self.batches.num_examples,
+        }
+
+    def _save(self) -> None:
+        if not self.accelerator.is_main_process:
+            return
+        stream = io.BytesIO()
+        torch.save(
+            {
+                "identity": self._identity(),
+                "step": self.step,
+                "seconds": self.seconds,
+                "model": self.model.state_dict(),
+                "average": None if self.average is None else self.average.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "random": torch.get_rng_state(),
+            },
+            stream,
+        )
+        write_bytes(self.checkpoint, stream.getvalue())
+
+    def _restore(self) -> None:
+        state = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
+        wanted, found = self._identity(), state["identity"]
+        different = [key for key in wanted if _plain(wanted[key]) != _plain(found.get(key))]
+        if different:
+            raise InputError(
+                f"{self.checkpoint} belongs to another run ({different[0]} differs): choose another output folder, "
+                "or remove the file to start anew"
+            )
+        self.step, self.seconds = state["step"], state["seconds"]
+        self.model.load_state_dict(state["model"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        torch.set_rng_state(state["random"])
+
+    def card(self, metrics: dict[str, float]) -> ModelCard:
+        """The card of the model as it is now."""
+        where = provenance(self.accelerator.device)
+        return ModelCard(
+            name=self.name,
+            config=asdict(self.model.config),
+            data={
+                "name": self.batches.name,
+                "examples_per_epoch": self.batches.num_examples,
+                "classes": self.batches.num_classes,
+                "sha256": self.batches.fingerprint,
+            },
+            recipe=asdict(self.recipe),
+            seed=self.seed,
+            commit=where["commit"],
+            metrics=metrics,
+            training={"seconds": round(self.seconds, 1), "device": where["device"], "software": where["software"]},
+        )
+
+    def _finish(self, metrics: dict[str, float]) -> Path:
+        if self.accelerator.is_main_process:
+            save_model(self._best_model(), self.weights, self.card(metrics))
+        self.accelerator.wait_for_everyone()
+        return self.weights
+
+
+def _plain(value: Any) -> Any:
+    """Tuples as lists, so that a value equals itself after a round trip through a file."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def top1(
+    model: nn.Module, batches: Callable[[range], tuple[torch.Tensor, torch.Tensor]], count: int, *, chunk: int = 256
+) -> float:
+    """Share of ``count`` examples whose highest logit is their label."""
+    correct = 0
+    with torch.inference_mode():
+        for first in range(0, count, chunk):
+            images, labels = batches(range(first, min(count, first + chunk)))
+            correct += int((model(images).argmax(dim=1) == labels).sum())
+    return correct / count
