@@ -37,7 +37,7 @@ def check(tmp_path):
     if executable is None:
         pytest.skip("no chromium")
     with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=executable, args=check_book.FLAGS)
+        browser = driver.chromium.launch(executable_path=executable, args=check_book.FLAGS, timeout=check_book.PATIENCE)
 
         def check(content: str) -> list[str]:
             (tmp_path / "page.html").write_text(content)

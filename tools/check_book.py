@@ -18,6 +18,7 @@ from playwright.sync_api import Browser, Page, TimeoutError, sync_playwright
 from wbcore.files import ROOT
 
 WIDTHS = {"phone": (390, 844), "wide": (1400, 900)}
+PATIENCE = 600_000  # milliseconds: a busy machine is not a fault of the book
 THEMES = ("dark", "light")  # a page opens in the first; its own button leads to the second
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = (
@@ -71,7 +72,7 @@ def check_page(page: Page, path: Path, screens: Path) -> list[str]:
     for theme in THEMES:
         if page.evaluate("document.documentElement.dataset.theme") != theme:
             page.locator(".theme-switch-button:visible").first.click()
-            page.wait_for_function(f"document.documentElement.dataset.theme === '{theme}'", timeout=5_000)
+            page.wait_for_function(f"document.documentElement.dataset.theme === '{theme}'", timeout=PATIENCE)
         for size, (width, height) in WIDTHS.items():
             page.set_viewport_size({"width": width, "height": height})
             for fault, places in page.evaluate(INSPECT).items():
@@ -108,12 +109,13 @@ def first_page(html: Path) -> Path:
 
 def check_search(browser: Browser, html: Path) -> list[str]:
     """The search finds the first page by the longest word of its title."""
-    page = browser.new_page()
+    page = browser.new_page(offline=True)
+    page.set_default_timeout(PATIENCE)
     page.goto(first_page(html).as_uri())
     word = max(re.findall(r"\w+", page.locator("h1").first.inner_text()), key=len)
     page.goto(f"{(html / 'search.html').as_uri()}?q={word}")
     try:
-        page.locator("#search-results li a").first.wait_for(timeout=10_000)
+        page.locator("#search-results li a").first.wait_for(timeout=PATIENCE)
     except TimeoutError:
         return [f"the search finds nothing for {word!r}"]
     finally:
@@ -124,6 +126,7 @@ def check_search(browser: Browser, html: Path) -> list[str]:
 def check_pages(browser: Browser, html: Path, screens: Path) -> list[str]:
     faults = []
     context = browser.new_context(viewport={"width": WIDTHS["wide"][0], "height": WIDTHS["wide"][1]}, offline=True)
+    context.set_default_timeout(PATIENCE)
     context.add_init_script(f"localStorage.setItem('mode', '{THEMES[0]}')")
     for path in pages_of(html):
         page = context.new_page()
@@ -148,7 +151,7 @@ def main() -> int:
     shutil.rmtree(screens, ignore_errors=True)
     faults = check_links(html)
     with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=executable, args=FLAGS)
+        browser = driver.chromium.launch(executable_path=executable, args=FLAGS, timeout=PATIENCE)
         faults += check_pages(browser, html, screens) + check_search(browser, html)
         browser.close()
     for fault in dict.fromkeys(faults):

@@ -22,7 +22,7 @@ METADATA = {
     "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
 }
-MACHINE_PATH = re.compile(r"(?<![\w.])/(home|root|Users|tmp|var|usr|opt|work)/[\w.-]+|[A-Z]:\\\\Users")
+MACHINE_PATH = re.compile(r"(?<![\w.])/(home|root|Users|tmp|var|usr|opt)/[\w.-]+")
 
 
 def sources(names: list[str] | None = None) -> list[Path]:
@@ -54,7 +54,12 @@ def execute(source: Path) -> tuple[NotebookNode, float]:
     start = time.perf_counter()
     try:
         executed = papermill.execute_notebook(
-            notebook, None, kernel_name="python3", cwd=source.parent, progress_bar=sys.stderr.isatty()
+            notebook,
+            None,
+            kernel_name="python3",
+            cwd=source.parent,
+            start_timeout=300,
+            progress_bar=sys.stderr.isatty(),
         )
     except papermill.PapermillExecutionError as error:
         raise SystemExit(f"{source.name} failed: {error}") from error

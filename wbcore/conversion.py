@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from wbcore._compat import import_timm
 from wbcore.errors import InputError
 from wbcore.models.backbone import Backbone, BackboneConfig
-from wbcore.models.feedforward import ACTIVATIONS
+from wbcore.models.feedforward import ACTIVATIONS, Activation
 from wbcore.models.loading import load_strictly
 
 timm = import_timm()
@@ -67,8 +67,8 @@ def from_official_crate_file(path: Path | str, *, heads: int) -> Backbone:
             f"{path} is damaged, or holds more than tensors and is not safe to read: copy it again, "
             "or have its author save the state dict alone"
         ) from error
-    except (RuntimeError, EOFError) as error:
-        raise InputError(f"{path} is damaged or cut short: copy it again") from error
+    except (RuntimeError, EOFError, OSError) as error:
+        raise InputError(f"{path} cannot be read, it may be damaged or cut short: copy it again") from error
     if not isinstance(checkpoint, Mapping):
         raise InputError(f"{path} holds a {type(checkpoint).__name__}: give a file that holds a state dict")
     return _from_official_crate(checkpoint, heads, source=str(path))
@@ -126,7 +126,7 @@ def _from_official_crate(checkpoint: Mapping[str, Any], heads: int, *, source: s
     for key in ("state_dict", "model"):
         if isinstance(inner := checkpoint.get(key), Mapping):
             checkpoint = inner
-    state = {name.removeprefix("module."): tensor for name, tensor in checkpoint.items()}
+    state = {str(name).removeprefix("module."): tensor for name, tensor in checkpoint.items()}
     if strangers := [name for name, tensor in state.items() if not isinstance(tensor, Tensor)]:
         raise InputError(f"{source}: {strangers[0]} is no tensor: give the state dict, or keep it under state_dict")
     config = _official_config(state, heads, source)
@@ -205,7 +205,7 @@ def _timm_config(model: Any) -> BackboneConfig:
     )
 
 
-def _activation(activation: nn.Module) -> str | None:
+def _activation(activation: nn.Module) -> Activation | None:
     """Our name for an activation, known by what it computes: timm has several classes for each."""
     probe = torch.linspace(-4, 4, 97)
     return next((name for name, ours in ACTIVATIONS.items() if torch.allclose(ours()(probe), activation(probe))), None)

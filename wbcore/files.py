@@ -53,12 +53,11 @@ def open_atomically(path: Path | str) -> Iterator[BinaryIO]:
                 yield stream
                 stream.flush()
                 os.fsync(stream.fileno())
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, path)
+            Path(temporary).chmod(0o644)
+            Path(temporary).replace(path)
     finally:
         if temporary is not None:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary)
+            Path(temporary).unlink(missing_ok=True)
 
 
 def write_bytes(path: Path | str, content: bytes) -> None:
@@ -69,5 +68,5 @@ def write_bytes(path: Path | str, content: bytes) -> None:
 
 def sha256(path: Path | str) -> str:
     """The SHA-256 of a file, in hexadecimal."""
-    with open(path, "rb") as stream:
+    with Path(path).open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -72,7 +72,10 @@ SOURCES = {
     ),
 }
 
-COLUMNS = "id role kind split file width height licence author package source crop sha256".split()
+COLUMNS: list[str] = [
+    *("id", "role", "kind", "split", "file", "width", "height"),
+    *("licence", "author", "package", "source", "crop", "sha256"),
+]
 FOLDERS = {"cutout": "cutouts", "background": "backgrounds", "photograph": "photographs"}
 SPLIT_SEED = 0
 EVAL_SHARE = 0.2
@@ -177,7 +180,8 @@ def neighbours(values: Shaped[np.ndarray, "h w *c"]) -> Shaped[np.ndarray, "9 h 
 def drop_specks(image: Image.Image) -> Image.Image:
     """Make parts transparent that touch nothing else and are smaller than ``SPECK_SHARE`` of the largest part."""
     pixels = np.array(image)
-    labels, _ = ndimage.label(pixels[..., 3] > 0, structure=np.ones((3, 3)))
+    labels = np.zeros(pixels.shape[:2], dtype=np.int32)
+    ndimage.label(pixels[..., 3] > 0, structure=np.ones((3, 3)), output=labels)
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
     pixels[..., 3][sizes[labels] < SPECK_SHARE * sizes.max()] = 0

@@ -24,9 +24,7 @@ class Batches(Protocol):
     """Examples of one epoch."""
     fingerprint: str
 
-    def batch(
-        self, epoch: int, positions: Sequence[int]
-    ) -> tuple[UInt8[Tensor, "b 3 s s"], Int[Tensor, "b"]]:
+    def batch(self, epoch: int, positions: Sequence[int]) -> tuple[UInt8[Tensor, "b 3 s s"], Int[Tensor, "b"]]:
         """Images and labels at ``positions`` (0 … num_examples - 1) of an epoch."""
         ...
 

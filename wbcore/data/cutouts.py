@@ -25,8 +25,8 @@ SPLITS = {
     "recognition": ("train", "eval"),
     "segmentation": ("eval", "eval"),
 }
-"""``train`` for training; ``recognition`` for top-1 (known cut-outs over unseen backgrounds); ``segmentation`` for masks
-(neither the cut-outs nor the backgrounds were ever trained on)."""
+"""``train`` for training; ``recognition`` for top-1 (known cut-outs over unseen backgrounds); ``segmentation`` for
+masks (neither the cut-outs nor the backgrounds were ever trained on)."""
 
 
 class Picture(NamedTuple):
@@ -141,7 +141,7 @@ def _background_textures(split: str, rows: int, root: Path) -> Float[Tensor, "k 
 
 
 class Scenes(NamedTuple):
-    """A batch of composed scenes.  Object 0 is the main one, in front of all others; absent objects have empty masks."""
+    """A batch of composed scenes.  Object 0 is the main one, in front of all others; absent ones have empty masks."""
 
     images: UInt8[Tensor, "b 3 s s"]
     labels: Int[Tensor, "b"]

@@ -16,8 +16,9 @@ class Example:
     """One image and its annotations.  What a data set does not know is ``None``.
 
     ``semantic`` holds class numbers and ``VOID`` where the class is unknown; number ``c`` is called
-    ``dataset.classes[c]``, and 0 is the background where a data set has one.  ``instances`` are masks of single objects, which may
-    overlap; ``categories`` has the class number of each and ``crowd`` marks those that stand for a group.
+    ``dataset.classes[c]``, and 0 is the background where a data set has one.  ``instances`` are masks of single
+    objects, which may overlap; ``categories`` has the class number of each and ``crowd`` marks those that stand for a
+    group.
     """
 
     name: str

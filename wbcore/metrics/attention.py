@@ -102,7 +102,10 @@ def to_tokens(semantic: Integer[Tensor, "h w"], grid: tuple[int, int]) -> Int[Te
     row = _token_of_pixel(height, rows, semantic.device)
     col = _token_of_pixel(width, cols, semantic.device)
     cell = (row[:, None] * cols + col[None, :]).flatten()
-    labels, index = semantic.long().flatten().unique(return_inverse=True)
+    values = semantic.long().flatten()
+    counts = values.bincount()  # much faster than unique, which sorts
+    labels = counts.nonzero().squeeze(1)
+    index = (counts > 0).cumsum(0)[values] - 1
     votes = torch.bincount(cell * len(labels) + index, minlength=rows * cols * len(labels)).view(-1, len(labels))
     void = labels == VOID
     mostly_void = 2 * votes[:, void].sum(-1) > votes.sum(-1)
@@ -170,7 +173,7 @@ def label_iou(
 
     Raises: NoObjectError if no label is present.
     """
-    values = labels.unique()
+    values = labels.flatten().long().bincount().nonzero().squeeze(1)
     values = values[(values >= _FIRST_LABEL[background]) & (values != VOID)]
     valid = {"ignore": (labels != VOID).flatten(), "negative": None}[void]
     return head_iou(masks.flatten(1), labels.flatten() == values[:, None], valid=valid)

@@ -14,7 +14,7 @@ _APPEARANCE = {"sxy": 50, "srgb": 5, "compat": 10}
 _MIN_AGREEMENT = 0.5
 
 
-def refine(mask: Bool[np.ndarray, "h w"], image: UInt8[np.ndarray, "h w 3"]) -> Bool[np.ndarray, "h w"]:
+def refine(mask: Bool[np.ndarray, "rows cols"], image: UInt8[np.ndarray, "h w 3"]) -> Bool[np.ndarray, "rows cols"]:
     """The mask after a dense CRF on the photograph, its holes filled; empty if the CRF turned it into another.
 
     ``mask`` is at the size of ``image``, as :func:`wbcore.metrics.maskcut.upsample_masks` gives it.  The unary term is

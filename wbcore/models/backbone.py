@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from wbcore._compat import import_timm
 from wbcore.errors import InputError
 from wbcore.models.attention import MHSA, MSSA
-from wbcore.models.feedforward import ISTA, MLP
+from wbcore.models.feedforward import ACTIVATIONS, ISTA, MLP, Activation
 from wbcore.models.layers import (
     ConvPatchEmbedding,
     LayerScale,
@@ -53,7 +53,7 @@ class BackboneConfig:
     step_size: float = 0.1
     sparsity: float = 0.1
     mlp_ratio: float = 4.0
-    activation: Literal["gelu", "quick_gelu"] = "gelu"
+    activation: Activation = "gelu"
     num_registers: int = 0
     patch_embedding: Literal["plain", "normalised"] = "normalised"
     patch_bias: bool = True
@@ -73,16 +73,13 @@ class BackboneConfig:
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
 
     def __post_init__(self) -> None:
-        for name in ("image_size", "mean", "std"):  # JSON brings tuples back as lists
-            if isinstance(getattr(self, name), list):
-                object.__setattr__(self, name, tuple(getattr(self, name)))
         self._require("attention", ("mssa", "mhsa"))
         self._require("feedforward", ("ista", "ista_soft", "mlp"))
         self._require("skip", ("raw", "normalised"))
         self._require("output_projection", ("free", "tied"))
         self._require("patch_embedding", ("plain", "normalised"))
         self._require("position_embedding", ("with_class", "patches_only"))
-        self._require("activation", ("gelu", "quick_gelu"))
+        self._require("activation", tuple(ACTIVATIONS))
         for name in ("patch_size", "in_channels", "dim", "depth", "heads"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name}={getattr(self, name)}: give a whole number from 1")
@@ -123,7 +120,8 @@ class BackboneConfig:
         known = {field.name for field in dataclasses.fields(cls)}
         if unknown := sorted(set(values) - known):
             raise InputError(f"unknown configuration field {unknown[0]!r}: known are {', '.join(sorted(known))}")
-        return cls(**values)
+        # JSON brings tuples back as lists.
+        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
 
 
 class Block(nn.Module):

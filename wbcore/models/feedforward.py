@@ -1,5 +1,7 @@
 """What follows attention in a layer: a step of ISTA, or an MLP."""
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -59,7 +61,8 @@ class QuickGELU(nn.Module):
         return tokens * (1.702 * tokens).sigmoid()
 
 
-ACTIVATIONS = {"gelu": nn.GELU, "quick_gelu": QuickGELU}
+Activation = Literal["gelu", "quick_gelu"]
+ACTIVATIONS: dict[Activation, type[nn.Module]] = {"gelu": nn.GELU, "quick_gelu": QuickGELU}
 
 
 class MLP(nn.Module):
@@ -68,7 +71,7 @@ class MLP(nn.Module):
     Source: ViT (Dosovitskiy et al., 2021), Eq. (3).
     """
 
-    def __init__(self, dim: int, mlp_dim: int, *, activation: str, norm_eps: float) -> None:
+    def __init__(self, dim: int, mlp_dim: int, *, activation: Activation, norm_eps: float) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(dim, eps=norm_eps)
         self.expand = nn.Linear(dim, mlp_dim)
