@@ -161,7 +161,7 @@ def test_half_precision_is_widened():
     state = {name: tensor.half() for name, tensor in random_checkpoint(*SHAPES[1]).items()}
     model = from_official_crate(state, heads=3)
     assert {tensor.dtype for tensor in model.parameters()} == {torch.float32}
-    assert torch.equal(model.head.weight, state["mlp_head.1.weight"].float())
+    assert torch.equal(model.get_parameter("head.weight"), state["mlp_head.1.weight"].float())
 
 
 @pytest.mark.parametrize("name", random_checkpoint(*SHAPES[-1]))

@@ -112,7 +112,7 @@ def test_a_model_that_timm_made_without_a_name():
 def test_half_precision_is_widened():
     theirs = released("vit_tiny_patch16_224").half()
     ours = from_timm_vit(theirs)
-    assert torch.equal(ours.head.weight, theirs.head.weight.float())
+    assert torch.equal(ours.get_parameter("head.weight"), theirs.head.weight.float())
 
 
 def test_the_two_models_share_no_memory():

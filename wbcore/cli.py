@@ -2,12 +2,11 @@
 
 import argparse
 import dataclasses
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from wbcore.errors import InputError
 
@@ -118,7 +117,10 @@ def _recipe_changes(pairs: Sequence[str]) -> dict[str, Any]:
         key, equals, value = pair.partition("=")
         if not equals or key not in known:
             raise InputError(f"--set {pair}: write KEY=VALUE with a KEY among {', '.join(sorted(known))}")
-        changes[key] = yaml.safe_load(value)
+        try:
+            changes[key] = json.loads(value)
+        except json.JSONDecodeError:
+            changes[key] = value  # a word, such as lion
     return changes
 
 

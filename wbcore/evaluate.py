@@ -125,9 +125,9 @@ class Measurement:
 
     def open(self, data_root: Path | str | None = None, limit: int | None = None) -> Dataset:
         """The data set, with no more than ``limit`` images (default: the profile's own limit)."""
-        count = limit or self.limit
+        count = self.limit if limit is None else limit
         if self.data == "cutouts":
-            return CutoutScenes(self.split, size=self.size, count=count or 200)
+            return CutoutScenes(self.split, size=self.size, count=200 if count is None else count)
         dataset = open_dataset(self.data, data_root=data_root, split=self.split)
         return dataset if count is None else subset(dataset, count)
 

@@ -70,10 +70,16 @@ def load_records(path: Path | str = RESULTS) -> list[Record]:
     for file in [path] if path.is_file() else sorted(path.rglob("records*.json")):
         try:
             entries = json.loads(file.read_text(encoding="utf-8"))
-            found += [Record(**{**entry, "seeds": tuple(entry["seeds"])}) for entry in entries]
-        except (json.JSONDecodeError, TypeError, KeyError) as error:
+            found += [_record(entry) for entry in entries]
+        except (ValueError, TypeError, KeyError) as error:
             raise InputError(f"{file} holds no records ({error}): write it again with `wbcore evaluate`") from error
     return found
+
+
+def _record(entry: dict[str, Any]) -> Record:
+    """A record as it was before JSON made lists of its tuples."""
+    values = entry["values"]
+    return Record(**{**entry, "seeds": tuple(entry["seeds"]), "values": None if values is None else tuple(values)})
 
 
 def select(records: Iterable[Record], **wanted: Any) -> list[Record]:
@@ -113,7 +119,8 @@ class Comparison:
 
 
 def greater(left: Record, right: Record, *, margin: float = 0.0) -> Comparison:
-    """Is ``left`` greater than ``right`` by ``margin``?  Undecided when the interval of the difference spans it.
+    """Is ``left`` greater than ``right`` by ``margin``?  Undecided when the interval of the difference spans it,
+    or when a record without an interval says nothing of the spread.
 
     Image by image where both records hold values of the same images; else from the two intervals, taken as independent.
     Raises: InputError if the two are of different metrics or data.
@@ -125,13 +132,16 @@ def greater(left: Record, right: Record, *, margin: float = 0.0) -> Comparison:
         )
     if left.values is not None and right.values is not None and len(left.values) == len(right.values):
         difference = paired_difference(np.array(left.values), np.array(right.values))
+    elif None in (left.low, left.high, right.low, right.high):
+        difference = Interval(left.value - right.value, None, None, min(left.n, right.n))
     else:
         value = left.value - right.value
         below = np.hypot(_gap(left.value, left.low), _gap(right.high, right.value))
         above = np.hypot(_gap(left.high, left.value), _gap(right.value, right.low))
         difference = Interval(value, value - float(below), value + float(above), min(left.n, right.n))
-    low = difference.value if difference.low is None else difference.low
-    high = difference.value if difference.high is None else difference.high
+    low, high = difference.low, difference.high
+    if low is None or high is None:
+        return Comparison(difference, "undecided")
     return Comparison(difference, "holds" if low > margin else "fails" if high < margin else "undecided")
 
 

@@ -19,6 +19,7 @@ from wbcore.files import DATA, ROOT, sha256
 from wbcore.models import Backbone, BackboneConfig, create_model, model_config
 from wbcore.recipes import Recipe, recipe
 from wbcore.records import RESULTS, save_records
+from wbcore.train import WEIGHTS as RUN_WEIGHTS
 from wbcore.train import Trainer, top1
 
 RUNS = ROOT / "runs"
@@ -127,12 +128,11 @@ def cell_folder(study: str, model: str, seed: int, runs: Path = RUNS) -> Path:
 def finished_cells(study: str, runs: Path = RUNS) -> Iterator[tuple[int, str, Path]]:
     """(seed, model, weights) of the cells that are trained; a shipped model stands for its cell."""
     for seed, model in find_study(study).cells():
-        trained = cell_folder(study, model, seed, runs) / "model.safetensors"
-        shipped = WEIGHTS / f"{model}.safetensors"
-        if trained.is_file():
-            yield seed, model, trained
-        elif seed == 0 and shipped.is_file():
+        shipped, trained = WEIGHTS / f"{model}.safetensors", cell_folder(study, model, seed, runs) / RUN_WEIGHTS
+        if seed == 0 and find_study(study).shipped and shipped.is_file():
             yield seed, model, shipped
+        elif trained.is_file():
+            yield seed, model, trained
 
 
 def run_study(
@@ -242,12 +242,12 @@ def _trained(model: str, weights: Path, device: str) -> Subject:
 
 
 def ship(name: str, runs: Path = RUNS) -> list[Path]:
-    """Copy seed 0 of every trained model of a study into ``data/weights``, in half precision."""
+    """Copy seed 0 of every trained model of a study into ``data/weights``, in half precision; returns what is new."""
     written = []
     for seed, model, weights in finished_cells(name, runs):
-        if seed == 0 and find_study(name).shipped and weights.parent != WEIGHTS:
+        target = WEIGHTS / f"{model}.safetensors"
+        if seed == 0 and find_study(name).shipped and weights != target:
             network, _ = load_model(weights)
-            target = WEIGHTS / f"{model}.safetensors"
             save_model(network, target, read_card(weights), dtype=torch.float16)
             written.append(target)
     return written

@@ -2,6 +2,7 @@
 
 import io
 import math
+import pickle
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -127,12 +128,14 @@ class Trainer:
         )
         started = saved = time.monotonic()
         done_before, metrics = self.seconds, {}
+        late = started >= deadline
         with bar:
-            while self.step < stop and time.monotonic() < deadline:
+            while self.step < stop and not late:
                 loss = self._train_step()
                 self.step += 1
                 bar.update()
                 now = time.monotonic()
+                late = now >= deadline
                 self.seconds = done_before + now - started
                 if self.step % self.steps_per_epoch == 0:
                     bar.set_postfix(loss=f"{float(loss):.3f}")
@@ -140,7 +143,7 @@ class Trainer:
                     if on_epoch is not None:
                         metrics = on_epoch(self.step // self.steps_per_epoch, self._best_model())
                         self.model.train()
-                if now - saved > self.save_every_seconds or self.step == stop or now >= deadline:
+                if now - saved > self.save_every_seconds or self.step == stop or late:
                     self._require_finite(float(loss))
                     self._save()
                     saved = time.monotonic()
@@ -211,8 +214,12 @@ class Trainer:
         write_bytes(self.checkpoint, stream.getvalue())
 
     def _restore(self) -> None:
-        state = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
-        wanted, found = self._identity(), state["identity"]
+        try:
+            state = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
+            found = state["identity"]
+        except (RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
+            raise InputError(f"{self.checkpoint} is not a whole checkpoint: remove the file to start anew") from error
+        wanted = self._identity()
         different = [key for key in wanted if _plain(wanted[key]) != _plain(found.get(key))]
         if different:
             raise InputError(

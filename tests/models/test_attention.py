@@ -30,7 +30,7 @@ def mhsa(*, qkv_bias=True):
 KINDS = {"mssa": mssa, "tied": lambda: mssa(tied=True), "mhsa": mhsa, "no bias": lambda: mhsa(qkv_bias=False)}
 
 
-@pytest.fixture(params=KINDS.values(), ids=KINDS)
+@pytest.fixture(params=KINDS.values(), ids=list(KINDS))
 def layer(request):
     return request.param()
 

@@ -2,6 +2,7 @@
 
 import csv
 import functools
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -325,11 +326,15 @@ class CutoutScenes:
         root: Path = PACK,
         **config: object,
     ) -> None:
-        self._composer = Composer(split, SceneConfig(size=size, **config), seed=seed, root=root)  # pyright: ignore
+        if count < 1:
+            raise InputError(f"count={count} scenes of Cutouts were asked for: ask for 1 or more")
+        scene = SceneConfig(size=size, **config)  # pyright: ignore[reportArgumentType]
+        self._composer = Composer(split, scene, seed=seed, root=root)
         self._count = count
         self.name = f"cutouts-{split}-{size}px"
         self.classes = kinds(root)
-        self.fingerprint = fingerprint(root)
+        decisive = f"{split} {scene} {seed} {count} {fingerprint(root)}"
+        self.fingerprint = hashlib.sha256(decisive.encode()).hexdigest()
 
     def __len__(self) -> int:
         return self._count

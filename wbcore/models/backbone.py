@@ -120,8 +120,10 @@ class BackboneConfig:
         known = {field.name for field in dataclasses.fields(cls)}
         if unknown := sorted(set(values) - known):
             raise InputError(f"unknown configuration field {unknown[0]!r}: known are {', '.join(sorted(known))}")
-        # JSON brings tuples back as lists.
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+        fields: dict[str, Any] = {  # JSON brings tuples back as lists
+            name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+        }
+        return cls(**fields)
 
 
 class Block(nn.Module):

@@ -1,0 +1,174 @@
+"""Evaluation gives 1 to what is right, little to what has not looked, and stops at what is broken."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from tests import tiny
+from wbcore.data.example import Example
+from wbcore.errors import InputError
+from wbcore.evaluate import Measurement, Reading, Subject, baseline_subject, look, model_subject, resize, segmentation
+
+SIZE, PATCH = 40, 8
+GRID = (5, 5)
+
+
+class Squares:
+    """Images with objects that fill whole tokens; ``empty`` images have none."""
+
+    name, classes, fingerprint = "squares", ("background", "one", "two"), "0" * 64
+
+    def __init__(self, *, empty=1, count=4, annotated=True):
+        self.empty, self.count, self.annotated = empty, count, annotated
+
+    def __len__(self):
+        return self.count
+
+    def __getitem__(self, index):
+        instances = np.zeros((2, SIZE, SIZE), bool)
+        instances[0, 8 : 16 + 8 * (index % 2), 0:16] = True
+        instances[1, 24:40, 24:40] = True
+        if index < self.empty:
+            instances = instances[:0]
+        semantic = (instances * np.arange(1, len(instances) + 1)[:, None, None]).sum(axis=0).astype(np.uint8)
+        image = np.full((SIZE, SIZE, 3), index, np.uint8)
+        if not self.annotated:
+            return Example(name=str(index), image=image)
+        categories = np.arange(1, len(instances) + 1)
+        crowd = np.zeros(len(instances), bool)
+        return Example(str(index), image, semantic=semantic, instances=instances, categories=categories, crowd=crowd)
+
+
+def truth_subject(dataset):
+    """Attention and masks are the annotation itself; the image's value says which one it is."""
+
+    def read(images):
+        attention, masks = torch.zeros(len(images), 2, 25), torch.zeros(len(images), 2, *GRID, dtype=torch.bool)
+        for row, image in enumerate(images):
+            for place, mask in enumerate(dataset[int(image[0, 0, 0])].instances):
+                masks[row, place] = torch.from_numpy(mask[4::8, 4::8])
+                attention[row, place] = masks[row, place].flatten() / masks[row, place].sum()
+        return Reading({-1: attention}, masks)
+
+    return Subject("truth", read)
+
+
+def measured(subject, dataset):
+    records = segmentation(subject, dataset, data="squares", size=SIZE, command="test")
+    return {record.metric: record for record in records}
+
+
+@pytest.fixture
+def whole_mass(monkeypatch):
+    """Rules that keep an object whole: 60 % of the mass of an even object are 60 % of its tokens."""
+    monkeypatch.setattr("wbcore.evaluate.RULES", {"mass60": lambda attn: attn > 0})
+
+
+@pytest.mark.usefixtures("whole_mass")
+def test_the_truth_scores_one():
+    dataset = Squares(empty=1)
+    found = measured(truth_subject(dataset), dataset)
+    assert set(found) == {
+        "attention_miou/mass60/layer-1",
+        "attention_jaccard/mass60/layer-1",
+        *(f"maskcut_{kind}/{name}" for kind in ("bbox", "segm") for name in ("ap", "ap50", "ap75")),
+    }
+    for record in found.values():
+        assert record.value == pytest.approx(1)
+    attention = found["attention_miou/mass60/layer-1"]
+    assert attention.n == 3
+    assert attention.values == (1.0, 1.0, 1.0)
+    assert attention.settings["images_without_object"] == 1
+    assert found["maskcut_segm/ap"].n == 4
+
+
+def test_records_say_what_they_stand_on():
+    dataset = Squares()
+    subject = replace(truth_subject(dataset), seed=3, weights_sha256="f" * 64)
+    for record in measured(subject, dataset).values():
+        assert (record.model, record.data, record.data_sha256) == ("truth", "squares", "0" * 64)
+        assert (record.seeds, record.weights_sha256, record.command) == ((3,), "f" * 64, "test")
+        assert record.settings["dataset"] == "squares"
+        assert record.settings["size"] == SIZE
+        assert record.device
+        assert record.seconds is not None
+
+
+@pytest.mark.parametrize("name", ["random_heads", "centred_blob"])
+def test_baselines_do_not_look_and_do_not_score_one(name):
+    one = torch.zeros(3, 3, SIZE, SIZE, dtype=torch.uint8)
+    first, second = (baseline_subject(name, patch_size=PATCH).read(images) for images in (one, one + 100))
+    assert torch.equal(first.attention[-1], second.attention[-1])
+    assert first.masks.shape[-2:] == GRID
+    for metric, record in measured(baseline_subject(name, patch_size=PATCH), Squares()).items():
+        assert 0 <= record.value < 0.8, metric
+
+
+def test_an_unknown_baseline():
+    with pytest.raises(InputError, match="unknown baseline 'corner'"):
+        baseline_subject("corner", patch_size=8)
+
+
+def test_an_untrained_model_is_measured_at_every_layer_and_rule():
+    subject = model_subject(tiny.model(), name="untrained_crate", seed=0)
+    found = measured(subject, Squares())
+    rules = ("mass60", "entries60", "entries20")
+    assert {f"attention_miou/{rule}/layer{layer}" for rule in rules for layer in (-2, -1)} < set(found)
+    for record in found.values():
+        assert 0 <= record.value < 0.8
+    again = measured(subject, Squares())
+    assert {metric: record.value for metric, record in again.items()} == {m: r.value for m, r in found.items()}
+
+
+def test_registers_are_no_patches():
+    subject = model_subject(tiny.model(replace(tiny.CONFIG, num_registers=3)), name="crate")
+    reading = subject.read(torch.zeros(2, 3, SIZE, SIZE, dtype=torch.uint8))
+    assert reading.attention[-1].shape == (2, 3, 25)
+    assert reading.masks.shape == (2, 3, *GRID)
+
+
+def test_features_that_are_not_finite_are_refused():
+    model = tiny.model()
+    with torch.no_grad():
+        model.position.fill_(float("nan"))
+    with pytest.raises(InputError, match=r"finite|NaN"):
+        measured(model_subject(model, name="crate"), Squares())
+
+
+def test_a_size_that_the_patch_does_not_divide():
+    with pytest.raises(InputError, match="8"):
+        segmentation(model_subject(tiny.model(), name="crate"), Squares(), data="squares", size=41, command="test")
+
+
+def test_data_without_masks():
+    with pytest.raises(InputError, match="squares has neither classes nor objects"):
+        measured(model_subject(tiny.model(), name="crate"), Squares(annotated=False))
+
+
+def test_data_where_no_image_has_an_object():
+    with pytest.raises(InputError, match="no object"):
+        measured(model_subject(tiny.model(), name="crate"), Squares(empty=4))
+
+
+def test_resize():
+    image = np.random.default_rng(0).integers(0, 256, (SIZE, SIZE, 3)).astype(np.uint8)
+    assert np.array_equal(resize(image, SIZE).permute(1, 2, 0).numpy(), image)
+    assert resize(np.full((31, 53, 3), 9, np.uint8), 24).unique().tolist() == [9]
+
+
+def test_a_look_names_the_head():
+    dataset = Squares(empty=0)
+    plain = Example("plain", dataset[0].image)
+    shown = look(truth_subject(dataset), [dataset[0], plain], size=SIZE)
+    assert shown[0].caption.startswith("head ")
+    assert shown[1].caption == "mean of heads"
+    assert shown[0].heat.shape == GRID
+
+
+def test_a_limit():
+    assert len(Measurement("cutouts", "segmentation", 8, 11).open()) == 11
+    assert len(Measurement("cutouts", "segmentation", 8, 11).open(limit=3)) == 3
+    with pytest.raises(InputError, match="ask for 1 or more"):
+        Measurement("cutouts", "segmentation", 8, 11).open(limit=0)

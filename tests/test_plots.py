@@ -1,0 +1,89 @@
+"""Figures show every record and every picture, and no label covers another."""
+
+import itertools
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+
+mpl.use("Agg")
+
+from tests.tiny import record
+from wbcore import plots
+
+
+@pytest.fixture(autouse=True)
+def style():
+    with mpl.rc_context():
+        plots.use_style()
+        yield
+    plots.plt.close("all")
+
+
+@pytest.fixture
+def panels():
+    records = [record(0.1 + 0.05 * place, model=model) for place, model in enumerate(plots.LABELS)]
+    return {"Cutouts": records, "Weizmann horses": [*records[:3], record(0.2, model="vit", low=None, high=None)]}
+
+
+def test_forest_shows_every_record(panels):
+    figure = plots.forest(panels, unit="mIoU (%)")
+    assert [axis.get_title() for axis in figure.axes] == list(panels)
+    for axis, records in zip(figure.axes, panels.values(), strict=True):
+        assert axis.get_xlabel() == "mIoU (%)"
+        assert [text.get_text() for text in axis.get_yticklabels()] == [plots.label(one.model) for one in records]
+        dots = [line.get_xdata()[0] for line in axis.lines if line.get_marker() == "o"]
+        assert dots == pytest.approx([100 * one.value for one in records])
+        spans = [line.get_xdata() for line in axis.lines if line.get_marker() != "o"]
+        assert spans[0] == pytest.approx([100 * records[0].low, 100 * records[0].high])
+        top, bottom = axis.transData.inverted().transform(axis.transAxes.transform([(0, 1), (0, 0)]))[:, 1]
+        assert top < 0  # the first record is the highest row
+        assert bottom > len(records) - 1
+
+
+def test_baselines_are_hollow(panels):
+    axis = plots.forest(panels, unit="%").axes[0]
+    dots = [line for line in axis.lines if line.get_marker() == "o"]
+    hollow = {
+        one.model for one, dot in zip(panels["Cutouts"], dots, strict=True) if dot.get_markerfacecolor() == "white"
+    }
+    assert hollow == {"centred_blob", "random_heads", "untrained_crate", "untrained_vit"}
+
+
+def test_no_label_covers_another(panels):
+    figure = plots.forest(panels, unit="mIoU (%)")
+    figure.canvas.draw()
+    texts = [text for axis in figure.axes for text in (*axis.get_yticklabels(), axis.title, axis.xaxis.label)]
+    for axis in figure.axes:
+        low, high = sorted(axis.get_xlim())
+        texts += [text for text in axis.get_xticklabels() if low <= text.get_position()[0] <= high]
+    boxes = [text.get_window_extent() for text in texts if text.get_text()]
+    for one, other in itertools.combinations(boxes, 2):
+        assert not one.overlaps(other)
+    for box in boxes:
+        assert box.x0 >= 0
+        assert box.x1 <= figure.bbox.x1
+
+
+def test_every_model_has_a_colour_of_its_own():
+    assert len(set(plots.COLOURS.values())) == len(plots.COLOURS)
+    assert set(plots.COLOURS) <= set(plots.LABELS)
+
+
+def test_picture_grid():
+    images = [np.zeros((11, 13, 3), np.uint8), np.full((7, 5, 3), 200, np.uint8)]
+    mask = np.zeros((2, 3, 5), bool)
+    mask[0, 1, 2] = True
+    heat = np.arange(15, dtype=np.float32).reshape(3, 5)
+    overlays = [plots.Overlay(heat=heat, masks=mask, caption="head 1"), plots.Overlay()]
+    figure = plots.picture_grid(images, {"CRATE": overlays, "ViT": overlays[::-1]})
+    axes = np.array(figure.axes).reshape(2, 3)
+    assert [axis.get_title() for axis in axes[0]] == ["image", "CRATE", "ViT"]
+    drawn = axes[0, 1]
+    assert [text.get_text() for text in drawn.texts] == ["head 1"]
+    edges = {tuple(sorted(zip(line.get_xdata(), line.get_ydata(), strict=True))) for line in drawn.lines}
+    corners = [(2 / 5, 1 / 3), (3 / 5, 1 / 3), (2 / 5, 2 / 3), (3 / 5, 2 / 3)]
+    expected = [(0, 1), (2, 3), (0, 2), (1, 3)]  # the four sides of one token
+    assert np.allclose(sorted(edges), sorted((corners[a], corners[b]) for a, b in expected))
+    assert len(axes[1, 1].images) == 1  # nothing but the picture where there is nothing to draw
+    assert not axes[1, 1].lines

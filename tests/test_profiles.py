@@ -1,0 +1,108 @@
+"""The paper's profile on miniatures of its data sets, in their original folder formats."""
+
+import shutil
+import subprocess
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from tests import tiny
+from tests.data import miniatures
+from wbcore import profiles
+from wbcore.checkpoints import ModelCard, save_model
+from wbcore.data.registry import DATA_ROOT_VARIABLE
+from wbcore.errors import InputError
+from wbcore.evaluate import Measurement
+from wbcore.files import ROOT
+from wbcore.models import BackboneConfig
+
+VARIANTS = ("crate", "crate_mlp", "crate_mhsa", "vit")
+NOTEBOOK = ROOT / "notebooks" / "table2_ablation.ipynb"
+
+
+@pytest.fixture(scope="module")
+def data_root(tmp_path_factory):
+    root = tmp_path_factory.mktemp("data")
+    miniatures.voc2012(root)
+    miniatures.coco2017(root)
+    # The names of the paper's models; patches of 32 keep the grids of 224 and 480 px small.
+    config = BackboneConfig(image_size=224, patch_size=32, dim=12, depth=2, heads=3, num_classes=0)
+    for variant in VARIANTS:
+        name = f"{variant}_small_patch8_224"
+        save_model(
+            tiny.model(config), root / "weights" / f"{name}.safetensors", ModelCard(name, asdict(config), seed=0)
+        )
+    return root
+
+
+def test_the_papers_profile_on_miniatures(data_root):
+    paper = profiles.profile("paper")
+    assert (paper.attention, paper.maskcut) == (
+        Measurement("voc2012", "val", 224),
+        Measurement("coco2017", "val", 480),
+    )
+    chosen = VARIANTS[:2]
+    subjects = paper.subjects(chosen, data_root=data_root)
+    assert [subject.name for subject in subjects] == list(chosen)
+    records = paper.measure(subjects, data_root=data_root, command="test")
+    kinds = {(record.data, record.metric.split("_")[0]) for record in records}
+    assert kinds == {("voc2012", "attention"), ("coco2017", "maskcut")}
+    assert {record.n for record in records} == {3}
+    assert {record.model for record in records} == set(chosen)
+    metrics = {(record.data, record.metric) for record in records}
+    assert set(paper.columns(["attention_miou/mass60/layer-1"], ["maskcut_bbox/ap"])) <= metrics
+    assert {record.n for record in paper.measure(subjects[:1], data_root=data_root, limit=2, command="test")} == {2}
+
+
+def test_data_root_from_the_environment(data_root, monkeypatch):
+    monkeypatch.setenv(DATA_ROOT_VARIABLE, str(data_root))
+    assert profiles.profile("paper").trained(VARIANTS) == list(VARIANTS)
+
+
+def test_one_data_set_is_measured_once(data_root):
+    voc = Measurement("voc2012", "val", 224)
+    both = replace(profiles.profile("paper"), attention=voc, maskcut=voc)
+    records = both.measure(both.subjects(["vit"], data_root=data_root), data_root=data_root, limit=1, command="test")
+    assert len({record.metric for record in records}) == len(records)
+    assert {record.metric.split("_")[0] for record in records} == {"attention", "maskcut"}
+
+
+def test_without_data_root(monkeypatch):
+    monkeypatch.delenv(DATA_ROOT_VARIABLE, raising=False)
+    with pytest.raises(InputError, match=f"profile 'paper' needs data_root .or {DATA_ROOT_VARIABLE}.*crate_small"):
+        profiles.profile("paper").subjects(VARIANTS)
+
+
+def test_missing_weights_are_named_with_the_command_that_makes_them(tmp_path):
+    paper = profiles.profile("paper")
+    for ask in (paper.subjects, paper.trained):
+        with pytest.raises(InputError, match="wbcore train crate_small_patch8_224") as caught:
+            ask(VARIANTS, data_root=tmp_path)
+        assert str(tmp_path / "weights" / "crate_small_patch8_224.safetensors") in str(caught.value)
+
+
+def test_missing_data_are_named(data_root, tmp_path):
+    shutil.copytree(data_root / "weights", tmp_path / "weights")
+    paper = profiles.profile("paper")
+    subjects = paper.subjects(["crate"], data_root=tmp_path)
+    with pytest.raises(InputError, match=f"voc2012 is not below data_root {tmp_path}: expected .*VOC2012"):
+        paper.measure(subjects, data_root=tmp_path, command="test")
+
+
+def test_unknown_profile():
+    with pytest.raises(InputError, match="unknown profile 'laboratory': choose one of lab, paper"):
+        profiles.profile("laboratory")
+
+
+@pytest.mark.skipif(not NOTEBOOK.is_file(), reason="the notebook has not been executed yet")
+def test_the_notebook_runs_on_the_papers_data(data_root, tmp_path):
+    executed = tmp_path / "executed.ipynb"
+    papermill = str(Path(sys.executable).with_name("papermill"))
+    options = ["-p", "profile", "paper", "-p", "data_root", str(data_root), "-p", "limit", "2", "--no-progress-bar"]
+    done = subprocess.run([papermill, str(NOTEBOOK), str(executed), *options], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    outputs = [output for cell in nbformat.read(executed, as_version=4).cells for output in cell.get("outputs", [])]
+    assert any("this run" in output.get("data", {}).get("text/plain", "") for output in outputs)

@@ -1,0 +1,101 @@
+"""A study is done cell by cell, stops at its deadline and goes on where it stopped."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests import tiny
+from wbcore import recipes, study
+from wbcore.checkpoints import load_model
+from wbcore.errors import InputError
+from wbcore.evaluate import Measurement
+from wbcore.models import zoo
+from wbcore.recipes import Recipe
+from wbcore.records import load_records
+
+NAMES = ("crate_small_patch8", "vit_small_patch8")
+
+
+@pytest.fixture
+def runs(tmp_path, monkeypatch):
+    config = tiny.CONFIG
+    monkeypatch.setitem(zoo.MODELS, NAMES[0], config)
+    monkeypatch.setitem(zoo.MODELS, NAMES[1], replace(config, attention="mhsa", feedforward="mlp"))
+    monkeypatch.setitem(recipes.RECIPES, "mini", Recipe(epochs=2, batch_size=2, precision="float32"))
+    one = study.Study(
+        models=NAMES,
+        recipe="mini",
+        data="cutouts",
+        seeds=2,
+        epoch_size=4,
+        shipped=True,
+        measured_on=(Measurement("cutouts", "segmentation", 24, 5), Measurement("weizmann", "val", 24)),
+    )
+    monkeypatch.setitem(study.STUDIES, "mini", one)
+    monkeypatch.setattr(study, "WEIGHTS", tmp_path / "weights")
+    monkeypatch.setattr(study, "recognition_top1", lambda *_arguments, **_options: 0.25)
+    return tmp_path / "runs"
+
+
+def test_first_seed_of_every_model_comes_first(runs):
+    assert study.find_study("mini").cells() == [(0, NAMES[0]), (0, NAMES[1]), (1, NAMES[0]), (1, NAMES[1])]
+    assert {seed for seed, _ in study.find_study("table2").cells()[:5]} == {0}
+    assert len({model for _, model in study.find_study("table2").cells()[:5]}) == 5
+    assert not list(study.finished_cells("mini", runs))
+
+
+def test_a_study_from_end_to_end(runs, tmp_path):
+    assert study.run_study("mini", minutes=-1, runs=runs) == 4
+    assert study.run_study("mini", minutes=math.inf, runs=runs, only=NAMES[1]) == 0
+    done = list(study.finished_cells("mini", runs))
+    assert [(seed, model) for seed, model, _ in done] == [(0, NAMES[1]), (1, NAMES[1])]
+    times = [path.stat().st_mtime_ns for _, _, path in done]
+    assert study.run_study("mini", minutes=math.inf, runs=runs) == 0
+    assert [path.stat().st_mtime_ns for _, _, path in done] == times  # finished cells are not trained again
+    assert len(list(study.finished_cells("mini", runs))) == 4
+    _, card = load_model(study.cell_folder("mini", NAMES[0], 1, runs) / "model.safetensors")
+    assert (card.seed, card.metrics) == (1, {"top1": 0.25})
+    assert {p.name for p in study.cell_folder("mini", NAMES[0], 1, runs).glob("epoch*.safetensors")} == {
+        "epoch001.safetensors",
+        "epoch002.safetensors",
+    }
+
+    shipped = study.ship("mini", runs)
+    assert [path.name for path in shipped] == [f"{name}.safetensors" for name in NAMES]
+    tensors = load_file(shipped[0])
+    assert {tensor.dtype for tensor in tensors.values()} == {torch.float16}
+    original = load_file(study.cell_folder("mini", NAMES[0], 0, runs) / "model.safetensors")
+    assert all(torch.equal(tensor, original[name].half()) for name, tensor in tensors.items())
+    assert load_model(shipped[0])[1].seed == 0
+    # A shipped model stands for its cell where the runs are gone.
+    assert [cell[:2] for cell in study.finished_cells("mini", tmp_path / "elsewhere")] == [(0, one) for one in NAMES]
+
+    written = study.measure_study("mini", runs=runs, results=tmp_path / "results")
+    names = {path.name for path in written}
+    subjects = ("centred_blob", "random_heads-seed0", "untrained_crate-seed0", "untrained_vit-seed0")
+    cells = ("crate-seed0", "crate-seed1", "vit-seed0", "vit-seed1")
+    assert names == {f"records-{subject}-cutouts.json" for subject in (*subjects, *cells)}
+    assert {record.data for record in load_records(tmp_path / "results")} == {"cutouts"}  # no data_root, no photographs
+    assert study.measure_study("mini", runs=runs, results=tmp_path / "results") == []
+
+
+def test_a_cell_that_was_cut_short_goes_on(runs, monkeypatch):
+    trained = []
+
+    class Stopping(study.Trainer):
+        def run(self, **options):
+            trained.append(self.name)
+            return super().run(**{**options, **({"max_steps": 1} if len(trained) == 1 else {})})
+
+    monkeypatch.setattr(study, "Trainer", Stopping)
+    assert study.run_study("mini", minutes=math.inf, runs=runs, only=NAMES[0]) == 2
+    assert study.run_study("mini", minutes=math.inf, runs=runs, only=NAMES[0]) == 0
+    assert trained == [f"{NAMES[0]}-seed0"] * 2 + [f"{NAMES[0]}-seed1"]
+
+
+def test_unknown_study():
+    with pytest.raises(InputError, match="unknown study 'table3': did you mean table2"):
+        study.run_study("table3", minutes=1)
