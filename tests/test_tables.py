@@ -21,14 +21,14 @@ def test_cells_of_measured_numbers():
         record(0.3, data="weizmann"),
     ]
     table = tables.record_table("this run", records, MODELS, [("cutouts", MIOU), ("weizmann", MIOU)])
-    assert list(table["this run", "Cutouts", "mIoU"]) == ["40.0 ± 2.5", "–", "25.0"]
-    assert list(table["this run", "Weizmann horses", "mIoU"]) == ["30.0 ± 2.5", "–", "–"]
+    assert list(table["this run", "Cutouts", "mIoU, last layer"]) == ["40.0 ± 2.5", "–", "25.0"]
+    assert list(table["this run", "Weizmann horses", "mIoU, last layer"]) == ["30.0 ± 2.5", "–", "–"]
 
 
 def test_a_cell_says_how_many_seeds_stand_behind_it():
     records = [record(value, seeds=(seed,)) for seed, value in enumerate((0.2, 0.3, 0.4))]
     table = tables.record_table("recorded", records, ["crate"], [("cutouts", MIOU)])
-    (cell,) = table["recorded", "Cutouts", "mIoU"]
+    (cell,) = table["recorded", "Cutouts", "mIoU, last layer"]
     assert cell.startswith("30.0 ± ")
     assert cell.endswith("(3 seeds)")
 
@@ -40,7 +40,7 @@ def test_order_of_the_models():
     assert row["claim"] == "CRATE > ViT"  # a model without a record is passed over
     assert row["difference (points)"] == "+20.0"
     assert row["verdict"] == "holds"
-    assert row["metric"] == "mIoU"
+    assert row["metric"] == "mIoU, last layer"
     full = tables.order_table(records[::-1], ("vit", "crate"), [("cutouts", MIOU)], full_metric=True)
     assert full["metric"].item() == MIOU
     assert full["verdict"].item() == "fails"
@@ -48,5 +48,5 @@ def test_order_of_the_models():
 
 def test_names_of_metrics():
     assert tables.metric_label("maskcut_bbox/ap50") == "det AP50"
-    assert tables.metric_label(MIOU) == "mIoU"
+    assert tables.metric_label(MIOU) == "mIoU, last layer"
     assert tables.metric_label("something") == "something"

@@ -14,7 +14,7 @@ def main() -> None:
     scenes = CutoutScenes("segmentation", size=288, count=20, seed=1)
     examples = [scenes[index] for index in SCENES]
     subjects = lab.subjects(lab.trained(VARIANTS))
-    looks = {plots.label(one.name): evaluate.look(one, examples, size=lab.figure_size) for one in subjects}
+    looks = {plots.label(one.name): evaluate.look(one, examples, size=lab.figure_size, layer=-2) for one in subjects}
     figure = plots.picture_grid([example.image for example in examples], looks, side=2.2)
     with open_atomically(ROOT / "book" / "_static" / "overview.png") as stream:
         figure.savefig(stream, format="png")

@@ -21,9 +21,15 @@ METRIC_LABELS = {
 }
 
 
+LAYER_LABELS = {"layer-1": "last layer", "layer-2": "last but one"}
+
+
 def metric_label(metric: str) -> str:
-    """A metric's short name in a table's head; what stands behind a first slash of attention metrics is left out."""
-    return METRIC_LABELS.get(metric) or METRIC_LABELS.get(metric.split("/")[0], metric)
+    """A metric's short name in a table's head; of an attention metric's rule and layer, the layer alone is shown."""
+    if metric in METRIC_LABELS or "layer" not in metric:
+        return METRIC_LABELS.get(metric, metric)
+    family, *_, layer = metric.split("/")
+    return f"{METRIC_LABELS.get(family, family)}, {LAYER_LABELS.get(layer, layer)}"
 
 
 def paper_table(table: str, models: Sequence[str]) -> pd.DataFrame:

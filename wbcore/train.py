@@ -63,8 +63,8 @@ class Trainer:
     ) -> None:
         self.recipe, self.batches, self.output = recipe, batches, Path(output)
         self.name, self.seed, self.save_every_seconds = name, seed, save_every_seconds
-        precision = {"bfloat16": "bf16", "float32": "no"}[recipe.precision]
-        self.accelerator = Accelerator(mixed_precision=precision, cpu=device == "cpu")
+        # Precision is ours to set: an Accelerator's is shared by all of a process.
+        self.accelerator = Accelerator(cpu=device == "cpu")
         if recipe.batch_size % self.accelerator.num_processes:
             raise InputError(
                 f"batch_size={recipe.batch_size} is not divisible by {self.accelerator.num_processes} processes"
@@ -160,7 +160,7 @@ class Trainer:
         images = self.model.normalise(images.to(device, non_blocking=True))
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.recipe, self.step, self.steps_per_epoch)
-        with self.accelerator.autocast():
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.recipe.precision == "bfloat16"):
             logits = self.forward(images)
         loss = F.cross_entropy(logits.float(), labels.to(device), label_smoothing=self.recipe.label_smoothing)
         self.accelerator.backward(loss)
