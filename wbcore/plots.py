@@ -63,7 +63,7 @@ def use_style() -> None:
             "axes.spines.top": False,
             "axes.spines.right": False,
             "axes.titlesize": 11,
-            "axes.titleweight": "semibold",
+            "axes.titleweight": "bold",
             "font.size": 10,
         },
     )
@@ -98,6 +98,7 @@ def forest(panels: Mapping[str, Sequence[Record]], *, unit: str) -> Figure:
             axis.plot(100 * record.value, row, "o", color=shade, markerfacecolor=face, markersize=7)
         axis.set_yticks(range(len(records)), [label(record.model) for record in records])
         axis.set_ylim(len(records) - 0.5, -0.5)
+        axis.set_xlim(left=0)
         axis.set_title(title)
         axis.set_xlabel(unit)
         axis.grid(axis="x", color="#e3e5e8")

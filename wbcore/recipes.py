@@ -33,7 +33,7 @@ RECIPES: dict[str, Recipe] = {
     # Two cores: the size of model and data for which five variants fit into a few hours.
     "lab": Recipe(epochs=6, batch_size=64, learning_rate=1e-3, label_smoothing=0.1),
     # One GPU: depth 12 at 128 px.
-    "lab12": Recipe(epochs=80, batch_size=512, learning_rate=2e-3, warmup_epochs=5, label_smoothing=0.1, compile=True),
+    "lab12": Recipe(epochs=80, batch_size=512, learning_rate=2e-3, warmup_epochs=5.0, label_smoothing=0.1, compile=True),
     # CRATE, appendix C.1: ImageNet-21k, resize + centre crop + flip.
     "crate_in21k": Recipe(
         epochs=90,
@@ -42,7 +42,7 @@ RECIPES: dict[str, Recipe] = {
         learning_rate=9.6e-5,
         weight_decay=0.05,
         decay_all=True,
-        warmup_epochs=20,
+        warmup_epochs=20.0,
         clip_norm=None,
         crop_scale=(1.0, 1.0),
     ),
@@ -54,7 +54,7 @@ RECIPES: dict[str, Recipe] = {
         learning_rate=2e-4,
         weight_decay=0.05,
         decay_all=True,
-        warmup_epochs=20,
+        warmup_epochs=20.0,
         label_smoothing=0.1,
         clip_norm=None,
         crop_scale=(0.08, 1.0),
@@ -66,7 +66,7 @@ RECIPES: dict[str, Recipe] = {
         learning_rate=5e-5,
         weight_decay=0.01,
         decay_all=True,
-        warmup_epochs=20,
+        warmup_epochs=20.0,
         clip_norm=None,
         crop_scale=(0.08, 1.0),
     ),

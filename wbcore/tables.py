@@ -62,9 +62,9 @@ def record_table(
 
 
 def _cell(record: Record) -> str:
-    text = f"{100 * record.value:.1f}"
+    text = f"{100 * record.value:.1f}"  # no-break spaces below: a number and its interval stay on one line
     if record.low is not None and record.high is not None:
-        text += f" ± {50 * (record.high - record.low):.1f}"
+        text += f"\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}{50 * (record.high - record.low):.1f}"
     return text + (f" ({len(record.seeds)} seeds)" if len(record.seeds) > 1 else "")
 
 
@@ -92,7 +92,7 @@ def order_table(
         for better, worse in itertools.pairwise(model for model in chain if found[model]):
             comparison = greater(over_seeds(found[better]), over_seeds(found[worse]))
             value, low, high, n = comparison.difference
-            interval = "" if low is None or high is None else f"[{100 * low:+.1f}, {100 * high:+.1f}]"
+            interval = "" if low is None or high is None else f"[{100 * low:+.1f},\N{NO-BREAK SPACE}{100 * high:+.1f}]"
             rows.append(
                 {
                     "data": data_label(name),

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from wbcore.data.example import Dataset
 from wbcore.errors import InputError
 
 
+@runtime_checkable
 class Batches(Protocol):
     """Where a training loop gets its images from."""
 
