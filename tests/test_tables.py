@@ -3,6 +3,7 @@
 from tests.tiny import record
 from wbcore import tables
 
+PLUS_MINUS = "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}"
 MIOU = "attention_miou/mass60/layer-1"
 MODELS = ("crate", "crate_mlp", "vit")
 
@@ -21,15 +22,23 @@ def test_cells_of_measured_numbers():
         record(0.3, data="weizmann"),
     ]
     table = tables.record_table("this run", records, MODELS, [("cutouts", MIOU), ("weizmann", MIOU)])
-    assert list(table["this run", "Cutouts", "mIoU, last layer"]) == ["40.0\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}2.5", "–", "25.0"]
-    assert list(table["this run", "Weizmann horses", "mIoU, last layer"]) == ["30.0\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}2.5", "–", "–"]
+    assert list(table["this run", "Cutouts", "mIoU, last layer"]) == [
+        f"40.0{PLUS_MINUS}2.5",
+        "–",
+        "25.0",
+    ]
+    assert list(table["this run", "Weizmann horses", "mIoU, last layer"]) == [
+        f"30.0{PLUS_MINUS}2.5",
+        "–",
+        "–",
+    ]
 
 
 def test_a_cell_says_how_many_seeds_stand_behind_it():
     records = [record(value, seeds=(seed,)) for seed, value in enumerate((0.2, 0.3, 0.4))]
     table = tables.record_table("recorded", records, ["crate"], [("cutouts", MIOU)])
     (cell,) = table["recorded", "Cutouts", "mIoU, last layer"]
-    assert cell.startswith("30.0\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}")
+    assert cell.startswith(f"30.0{PLUS_MINUS}")
     assert cell.endswith("(3 seeds)")
 
 

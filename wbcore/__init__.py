@@ -4,7 +4,10 @@
 package loads neither torch nor timm: both come with the first model.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from wbcore.models import create_model, list_models
 
 __version__ = "0.1.0"
 __all__ = ["create_model", "list_models"]

@@ -7,6 +7,7 @@ Declaring the two operators is enough for everything except calling them.
 """
 
 import importlib.util
+import warnings
 from pathlib import Path
 from types import ModuleType
 
@@ -48,6 +49,9 @@ def _torchvision_loads() -> bool:
 def import_timm() -> ModuleType:
     """timm, whichever build of torch it meets.  The first import of timm in a process must be this one."""
     declare_torchvision_operators()
-    import timm
+    with warnings.catch_warnings():
+        # In a notebook one of timm's dependencies looks for widgets to draw progress bars with; none are wanted.
+        warnings.filterwarnings("ignore", message="IProgress not found")
+        import timm
 
     return timm

@@ -145,7 +145,7 @@ def resize(image: UInt8[np.ndarray, "h w 3"], size: int) -> UInt8[Tensor, "3 s s
 
     Source: CRATE, appendix C.1 (224 px); MaskCut's code does the same at 480 px.
     """
-    tensor = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
+    tensor = torch.from_numpy(np.array(image)).permute(2, 0, 1)
     if tensor.shape[-2:] == (size, size):
         return tensor
     resized = F.interpolate(tensor[None].float(), (size, size), mode="bilinear", antialias=True)[0]
@@ -238,7 +238,7 @@ def _read(subject: Subject, dataset: Dataset, size: int) -> Iterator[tuple[Examp
 
 def _attention_scores(reading: Reading, index: int, example: Example) -> dict[str, float]:
     """All attention metrics of one image.  Raises: NoObjectError if it has no object."""
-    grid = reading.masks.shape[-2:]
+    grid = (reading.masks.shape[-2], reading.masks.shape[-1])
     labels = torch.from_numpy(example.semantic)
     token_labels = to_tokens(labels, grid)  # once for all layers and rules
     found = {}

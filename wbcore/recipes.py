@@ -33,7 +33,9 @@ RECIPES: dict[str, Recipe] = {
     # Two cores: the size of model and data for which five variants fit into a few hours.
     "lab": Recipe(epochs=6, batch_size=64, learning_rate=1e-3, label_smoothing=0.1),
     # One GPU: depth 12 at 128 px.
-    "lab12": Recipe(epochs=80, batch_size=512, learning_rate=2e-3, warmup_epochs=5.0, label_smoothing=0.1, compile=True),
+    "lab12": Recipe(
+        epochs=80, batch_size=512, learning_rate=2e-3, warmup_epochs=5.0, label_smoothing=0.1, compile=True
+    ),
     # CRATE, appendix C.1: ImageNet-21k, resize + centre crop + flip.
     "crate_in21k": Recipe(
         epochs=90,

@@ -101,9 +101,8 @@ def over_seeds(records: Sequence[Record]) -> Record:
         return records[0]
     interval = mean_over_seeds(np.array([record.value for record in records]))
     seeds = tuple(seed for record in records for seed in record.seeds)
-    values = None
-    if all(record.values is not None for record in records):
-        values = tuple(np.mean([record.values for record in records], axis=0).tolist())
+    known = [record.values for record in records if record.values is not None]
+    values = tuple(np.mean(known, axis=0).tolist()) if len(known) == len(records) else None
     return replace(records[0], value=interval.value, low=interval.low, high=interval.high, seeds=seeds, values=values)
 
 

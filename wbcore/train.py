@@ -26,7 +26,7 @@ from wbcore.provenance import provenance
 from wbcore.recipes import Recipe
 
 import_timm()
-from timm.optim import create_optimizer_v2  # noqa: E402 - after the trap that import_timm defuses
+from timm.optim import create_optimizer_v2  # noqa: E402 # pyright: ignore[reportPrivateImportUsage]
 
 CHECKPOINT = "last.ckpt"
 WEIGHTS = "model.safetensors"

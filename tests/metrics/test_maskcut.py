@@ -7,7 +7,7 @@ import torch
 from benchmarks.reference.dense_maskcut import choose, dense_maskcut
 from benchmarks.reference.features import blobs, random_network
 from wbcore.errors import InputError
-from wbcore.metrics.maskcut import maskcut, maskcut_batch, maskcut_rounds, upsample_masks
+from wbcore.metrics.maskcut import maskcut, maskcut_batch, maskcut_rounds
 
 GRID = (11, 13)
 # Cases in which no cut has two equally extreme entries: between these rounding decides in the reference.
@@ -160,13 +160,6 @@ def test_batch_equals_loop(monkeypatch):
     expected = torch.stack([maskcut(one, GRID) for one in tokens])
     assert torch.equal(maskcut_batch(tokens, GRID), expected)
     assert expected.flatten(1).any(1).tolist() == [True, True, False, True]
-
-
-def test_upsampled_masks_repeat_each_patch():
-    masks = maskcut(features("blobs", 2, GRID), GRID)
-    expected = masks.repeat_interleave(5, dim=1).repeat_interleave(7, dim=2)
-    assert torch.equal(upsample_masks(masks, (55, 91)), expected)
-    assert torch.equal(upsample_masks(masks[0], (55, 91)), expected[0])
 
 
 @pytest.mark.parametrize(

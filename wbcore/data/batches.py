@@ -102,8 +102,8 @@ class PhotographBatches:
         return resized.round().clamp(0, 255).to(torch.uint8)
 
 
-def _shrink(image: UInt8[np.ndarray, "h w 3"], shorter: int) -> UInt8[Tensor, "3 h w"]:
-    tensor = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
+def _shrink(image: UInt8[np.ndarray, "h w 3"], shorter: int) -> UInt8[Tensor, "3 rows cols"]:
+    tensor = torch.from_numpy(np.array(image)).permute(2, 0, 1)
     height, width = tensor.shape[-2:]
     scale = shorter / min(height, width)
     if scale >= 1:

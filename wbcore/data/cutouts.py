@@ -186,7 +186,7 @@ def uniforms(seed: int, indices: Sequence[int], count: int) -> Float[Tensor, "b 
     return torch.from_numpy(np.asarray(rows, dtype=np.float32).reshape(len(rows), count))
 
 
-def _between(u: Float[Tensor, "b"], low: float | Tensor, high: float | Tensor) -> Float[Tensor, "b"]:
+def _between(u: Float[Tensor, "*b"], low: float | Tensor, high: float | Tensor) -> Float[Tensor, "*b"]:
     return low + u * (high - low)
 
 
@@ -332,7 +332,7 @@ class CutoutScenes:
         self._composer = Composer(split, scene, seed=seed, root=root)
         self._count = count
         self.name = f"cutouts-{split}-{size}px"
-        self.classes = kinds(root)
+        self.classes: Sequence[str] = kinds(root)
         decisive = f"{split} {scene} {seed} {count} {fingerprint(root)}"
         self.fingerprint = hashlib.sha256(decisive.encode()).hexdigest()
 

@@ -17,7 +17,7 @@ _MIN_AGREEMENT = 0.5
 def refine(mask: Bool[np.ndarray, "rows cols"], image: UInt8[np.ndarray, "h w 3"]) -> Bool[np.ndarray, "rows cols"]:
     """The mask after a dense CRF on the photograph, its holes filled; empty if the CRF turned it into another.
 
-    ``mask`` is at the size of ``image``, as :func:`wbcore.metrics.maskcut.upsample_masks` gives it.  The unary term is
+    ``mask`` is at the size of ``image``, as :func:`wbcore.metrics.attention.to_pixels` gives it.  The unary term is
     the softmax of the scores (1 - mask, mask); two Gaussian pairwise terms ask near pixels, and pixels that are
     near and of like colour, for the same label (10 iterations of mean field).  A result whose IoU with ``mask`` is
     below 0.5 is dropped.

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from scipy import ndimage
 from torch import Tensor
@@ -108,15 +107,6 @@ def maskcut_rounds(
         added = previous & ~painted
         yield Round(cut, foreground.unflatten(1, grid), added.unflatten(1, grid))
         painted, changed = painted | added, added.any(-1)
-
-
-def upsample_masks(masks: Bool[Tensor, "*b rows cols"], size: tuple[int, int]) -> Bool[Tensor, "*b h w"]:
-    """The masks at ``size = (height, width)`` in pixels, each pixel taking the nearest patch.
-
-    Source: CutLER, ``maskcut.py`` (``interpolate``, mode ``nearest``).
-    """
-    planes = masks.reshape(-1, 1, *masks.shape[-2:]).float()
-    return F.interpolate(planes, size, mode="nearest").bool().reshape(*masks.shape[:-2], *size)
 
 
 def _side(cut: Cut, grid: tuple[int, int]) -> tuple[Bool[Tensor, "b n"], Float[Tensor, "b n"]]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Shaped, UInt8
 from torch import Tensor, nn
 
 from wbcore._compat import import_timm
@@ -230,7 +230,7 @@ class Backbone(nn.Module):
         """Logits from the tokens after the last layer: final LayerNorm and head on the class token."""
         return self.head(self.norm(tokens[:, 0]))
 
-    def layout(self, images: Float[Tensor, "b c height width"]) -> TokenLayout:
+    def layout(self, images: Shaped[Tensor, "b c height width"]) -> TokenLayout:
         """The layout of the tokens of ``images``.  Raises: InputError if a side is not a multiple of the patch."""
         height, width = images.shape[-2:]
         return TokenLayout(self.config.num_prefix, grid_of((height, width), self.config.patch_size))
