@@ -116,7 +116,7 @@ class Overlay:
 
 
 def picture_grid(
-    images: Sequence[UInt8[np.ndarray, "h w 3"]], columns: Mapping[str, Sequence[Overlay]], *, side: float = 1.7
+    images: Sequence[UInt8[np.ndarray, "_h _w 3"]], columns: Mapping[str, Sequence[Overlay]], *, side: float = 1.7
 ) -> Figure:
     """The same pictures down the rows: first as they are, then once per column with that column's overlays."""
     figure, axes = plt.subplots(
