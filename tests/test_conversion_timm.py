@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from wbcore._compat import import_timm
-from wbcore.checkpoints import from_timm_vit
+from wbcore.checkpoints import from_timm_vit, from_timm_vit_file
 from wbcore.errors import InputError
 
 timm = import_timm()
@@ -184,3 +184,16 @@ def test_a_subclass_with_a_forward_pass_of_its_own():
 
     with pytest.raises(InputError, match="Reversed with a forward pass of its own"):
         from_timm_vit(Reversed(img_size=26, patch_size=13, **SMALL))
+
+
+def test_a_file_of_a_timm_state_dict(tmp_path):
+    original = timm.create_model("vit_tiny_patch16_224").eval()
+    path = tmp_path / "weights.pth"
+    torch.save(original.state_dict(), path)
+    images = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        torch.testing.assert_close(from_timm_vit_file("vit_tiny_patch16_224", path)(images), original(images))
+    with pytest.raises(InputError, match="does not hold the weights of timm's vit_tiny_patch16_384"):
+        from_timm_vit_file("vit_tiny_patch16_384", path)
+    with pytest.raises(InputError, match="timm has no model 'vit_tiny'"):
+        from_timm_vit_file("vit_tiny", path)

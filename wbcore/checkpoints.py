@@ -12,7 +12,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from wbcore.conversion import from_official_crate, from_official_crate_file, from_timm_vit
+from wbcore.conversion import (
+    from_official_crate,
+    from_official_crate_file,
+    from_timm_vit,
+    from_timm_vit_file,
+)
 from wbcore.errors import InputError
 from wbcore.files import open_atomically, sha256
 from wbcore.models.backbone import Backbone, BackboneConfig
@@ -24,6 +29,7 @@ __all__ = [
     "from_official_crate",
     "from_official_crate_file",
     "from_timm_vit",
+    "from_timm_vit_file",
     "load_model",
     "load_weights",
     "read_card",

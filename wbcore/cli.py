@@ -47,6 +47,10 @@ def _parser() -> argparse.ArgumentParser:
 
     evaluate = commands.add_parser("evaluate", help="measure segmentation of trained weights and write records")
     evaluate.add_argument("weights", type=Path, nargs="+", help="safetensors files with their cards")
+    evaluate.add_argument(
+        "--timm", metavar="MODEL", help="the weights are state dicts of this timm model, without cards"
+    )
+    evaluate.add_argument("--name", help="what the records call the model (default: the card's name, or timm's)")
     evaluate.add_argument("--data", default="cutouts", help="data set to measure on (default: cutouts)")
     evaluate.add_argument("--split", default="val", help="split of the data set (Cutouts: segmentation)")
     evaluate.add_argument("--data-root", type=Path, metavar="DIR")
@@ -125,7 +129,7 @@ def _recipe_changes(pairs: Sequence[str]) -> dict[str, Any]:
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
-    from wbcore.checkpoints import load_model
+    from wbcore.checkpoints import from_timm_vit_file, load_model
     from wbcore.evaluate import Measurement, model_subject, segmentation
     from wbcore.files import sha256
     from wbcore.records import save_records
@@ -134,11 +138,16 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     measurement = Measurement(arguments.data, split, arguments.size, arguments.limit)
     dataset = measurement.open(arguments.data_root, arguments.limit)
     command = f"wbcore evaluate --data {arguments.data} --split {split} --size {arguments.size}"
+    command += f" --timm {arguments.timm}" if arguments.timm else ""
     records = []
     for path in arguments.weights:
-        model, card = load_model(path)
+        if arguments.timm:
+            model, name, seed = from_timm_vit_file(arguments.timm, path), arguments.timm, None
+        else:
+            model, card = load_model(path)
+            name, seed = card.name, card.seed
         subject = model_subject(
-            model, name=card.name, device=arguments.device, seed=card.seed, weights_sha256=sha256(path)
+            model, name=arguments.name or name, device=arguments.device, seed=seed, weights_sha256=sha256(path)
         )
         records += segmentation(
             subject, dataset, data=arguments.data, size=arguments.size, command=command, device=arguments.device

@@ -58,6 +58,26 @@ def from_official_crate_file(path: Path | str, *, heads: int) -> Backbone:
     Only tensors and plain containers are read; code in the file is never run.
     Raises: InputError if the file is missing, damaged, holds code, or is another architecture.
     """
+    return _from_official_crate(_read_mapping(path), heads, source=str(path))
+
+
+def from_timm_vit_file(name: str, path: Path | str) -> Backbone:
+    """The backbone in a file with the state dict of timm's model ``name``; see :func:`from_timm_vit`.
+
+    Raises: InputError if timm has no such model, or the file is missing, damaged, holds code, or is another model's.
+    """
+    if name not in timm.list_models():
+        raise InputError(f"timm has no model {name!r}: timm.list_models() lists all")
+    model = timm.create_model(name)
+    try:
+        model.load_state_dict(_read_mapping(path))
+    except RuntimeError as error:
+        raise InputError(f"{path} does not hold the weights of timm's {name}: name the model they belong to") from error
+    return from_timm_vit(model)
+
+
+def _read_mapping(path: Path | str) -> Mapping[str, Any]:
+    """What a file of :func:`torch.save` holds, if it is tensors and plain containers under names."""
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except (FileNotFoundError, IsADirectoryError) as error:
@@ -71,7 +91,7 @@ def from_official_crate_file(path: Path | str, *, heads: int) -> Backbone:
         raise InputError(f"{path} cannot be read, it may be damaged or cut short: copy it again") from error
     if not isinstance(checkpoint, Mapping):
         raise InputError(f"{path} holds a {type(checkpoint).__name__}: give a file that holds a state dict")
-    return _from_official_crate(checkpoint, heads, source=str(path))
+    return checkpoint
 
 
 def from_official_crate(state_dict: Mapping[str, Any], *, heads: int) -> Backbone:
