@@ -97,7 +97,6 @@ def test_unknown_profile():
         profiles.profile("laboratory")
 
 
-@pytest.mark.skipif(not NOTEBOOK.is_file(), reason="the notebook has not been executed yet")
 def test_the_notebook_runs_on_the_papers_data(data_root, tmp_path):
     executed = tmp_path / "executed.ipynb"
     papermill = str(Path(sys.executable).with_name("papermill"))
