@@ -78,6 +78,28 @@ def test_half_precision_halves_the_file_and_is_widened_again(saved, tmp_path):
         assert torch.equal(again.state_dict()[name], tensor.half().float())
 
 
+@pytest.mark.parametrize("registers", [0, 3])
+def test_eight_bits_quarter_the_file_and_miss_by_half_a_step(tmp_path, registers):
+    eighth, whole = tmp_path / "eight.safetensors", make(num_registers=registers)
+    with torch.no_grad():
+        whole.blocks[0].attention.subspaces.weight[3] = 0  # a row of zeros has no step
+    save_model(whole, eighth, CARD, dtype=torch.int8)
+    stored = read_safetensors(eighth)
+    again, _ = load_model(eighth)
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(stored[name], again.state_dict()[name])
+        if tensor.ndim < 2:
+            assert torch.equal(again.state_dict()[name], tensor)
+        else:
+            half_step = tensor.abs().amax(-1, keepdim=True) / 254
+            assert ((again.state_dict()[name] - tensor).abs() <= half_step * 1.0001).all()
+    numbers = sum(tensor.numel() for tensor in whole.state_dict().values())
+    vectors = sum(
+        tensor[..., 0].numel() if tensor.ndim > 1 else tensor.numel() for tensor in whole.state_dict().values()
+    )
+    assert eighth.stat().st_size < numbers + 4 * vectors + 5000  # a header of names and shapes
+
+
 def test_card_is_readable_json(saved):
     document = json.loads(card_path(saved).read_text())
     assert document["config"]["dim"] == 22

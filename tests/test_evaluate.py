@@ -9,7 +9,8 @@ import torch
 from tests import tiny
 from wbcore.data.example import Example
 from wbcore.errors import InputError
-from wbcore.evaluate import Measurement, Reading, Subject, baseline_subject, look, model_subject, resize, segmentation
+from wbcore.evaluate import Measurement, look, resize, segmentation
+from wbcore.subjects import Reading, Subject, baseline_subject, model_subject, noisy
 
 SIZE, PATCH = 40, 8
 GRID = (5, 5)
@@ -50,7 +51,7 @@ def truth_subject(dataset):
             for place, mask in enumerate(dataset[int(image[0, 0, 0])].instances):
                 masks[row, place] = torch.from_numpy(mask[4::8, 4::8])
                 attention[row, place] = masks[row, place].flatten() / masks[row, place].sum()
-        return Reading({-1: attention}, masks)
+        return Reading({-1: attention}, GRID, lambda: masks)
 
     return Subject("truth", read)
 
@@ -104,6 +105,37 @@ def test_baselines_do_not_look_and_do_not_score_one(name):
     assert first.masks.shape[-2:] == GRID
     for metric, record in measured(baseline_subject(name, patch_size=PATCH), Squares()).items():
         assert 0 <= record.value < 0.8, metric
+
+
+def test_noise_falls_on_its_share_of_the_pixels():
+    seen = []
+    spy = Subject("spy", lambda images: seen.append(images) or Reading({}, GRID, lambda: None))
+    images = torch.full((7, 3, 53, 59), 128, dtype=torch.uint8)
+    noisy(spy, sigma=20, share=0.3).read(images)
+    (shown,) = seen
+    changed = (shown != images).any(dim=1)
+    assert changed.float().mean().item() == pytest.approx(0.3, abs=0.02)
+    assert (shown.float() - 128)[changed[:, None].expand_as(shown)].std().item() == pytest.approx(20, rel=0.05)
+    noisy(spy, sigma=20, share=0.0).read(images)
+    assert torch.equal(seen[1], images)
+    noisy(spy, sigma=20, share=0.3).read(images)
+    assert torch.equal(seen[2], shown)  # a seed, so the same noise
+    with pytest.raises(InputError, match="share of 30"):
+        noisy(spy, sigma=20, share=30)
+
+
+def test_objects_are_searched_only_when_asked_for():
+    def fail():
+        raise AssertionError("MaskCut was run")
+
+    dataset = Squares()
+    careful = Subject("truth", lambda images: replace(truth_subject(dataset).read(images), find=fail))
+    records = segmentation(careful, dataset, data="squares", size=SIZE, command="test", kinds=("attention",))
+    assert {record.metric.split("_")[0] for record in records} == {"attention"}
+    records = segmentation(
+        truth_subject(dataset), dataset, data="squares", size=SIZE, command="test", kinds=("maskcut",)
+    )
+    assert {record.metric.split("_")[0] for record in records} == {"maskcut"}
 
 
 def test_an_unknown_baseline():

@@ -2,6 +2,7 @@
 
 import errno
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from scipy import stats
 
 from tests.tiny import record
 from wbcore.errors import InputError
+from wbcore.metrics.detection import ap_difference, matches_from_lines
 from wbcore.records import greater, load_records, over_seeds, paper_values, save_records, select
 
 VALUES = (0.1, 0.4, 0.3, 0.2, 0.5, 0.6, 0.7)
@@ -142,3 +144,15 @@ def test_papers_values(tmp_path):
     (tmp_path / "known.csv").write_text("model\n")
     with pytest.raises(InputError, match="known"):
         paper_values("other", tmp_path)
+
+
+def test_two_aps_are_compared_image_by_image():
+    many = ("1 1 0:3ff/0",) * 11 + ("1 1",) * 12
+    few = ("1 1",) * 3 + ("1 1 0:3ff/0",) * 5 + ("1 1",) * 15
+    metric, wide = "maskcut_segm/ap50", {"low": 0.0, "high": 1.0}
+    left, right = (record(0.4, metric=metric, matches=lines, **wide) for lines in (many, few))
+    expected = ap_difference(matches_from_lines(many), matches_from_lines(few)).ap50
+    assert greater(left, right).difference == expected
+    assert greater(left, right).verdict == "holds"
+    assert greater(left, record(0.4, metric=metric, **wide)).verdict == "undecided"
+    assert over_seeds([left, replace(left, seeds=(1,))]).matches is None

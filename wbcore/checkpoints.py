@@ -32,6 +32,7 @@ __all__ = [
     "from_timm_vit_file",
     "load_model",
     "load_weights",
+    "quantised",
     "read_card",
     "read_safetensors",
     "save_model",
@@ -40,6 +41,8 @@ __all__ = [
 
 _PICKLE = re.compile(rb"PK\x03\x04|\x80[\x02-\x05][^\x00]", re.DOTALL)
 """How a file of torch.save begins: a zip archive, or a bare pickle."""
+
+_STEP = ".step"
 
 
 @dataclass(frozen=True)
@@ -68,10 +71,14 @@ def card_path(weights: Path | str) -> Path:
 def save_model(model: Backbone, path: Path | str, card: ModelCard, *, dtype: torch.dtype | None = None) -> None:
     """Write weights (in ``dtype``, or as they are) and their card, both complete or neither.
 
+    ``torch.int8`` keeps matrices as :func:`quantised` makes them, and everything else as it is.
+
     Raises: InputError if the folder cannot be written or the disk is full; what was there stays.
     """
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    if dtype is not None:
+    if dtype == torch.int8:
+        state = quantised(state)
+    elif dtype is not None:
         state = {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in state.items()}
     content = save(state)
     digest = hashlib.sha256(content).hexdigest()
@@ -80,6 +87,23 @@ def save_model(model: Backbone, path: Path | str, card: ModelCard, *, dtype: tor
         card_stream.write((json.dumps(document, indent=2) + "\n").encode())
         card_stream.flush()  # both have their room on the disk before either takes its name
         stream.write(content)
+
+
+def quantised(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Every matrix in 8 bits: one step size per row, its largest magnitude divided by 127.
+
+    Vectors (biases, norms) stay as they are.  The steps of ``name`` are stored beside it as ``name.step``, and
+    :func:`read_safetensors` puts the two together again; a weight is then off by half a step at most.
+    """
+    stored = {}
+    for name, tensor in state.items():
+        if tensor.is_floating_point() and tensor.ndim >= 2:
+            step = tensor.float().abs().amax(dim=-1, keepdim=True) / 127
+            stored[name + _STEP] = step
+            stored[name] = (tensor / step.clamp(min=torch.finfo(torch.float32).tiny)).round().to(torch.int8)
+        else:
+            stored[name] = tensor
+    return stored
 
 
 def read_card(weights: Path | str) -> ModelCard:
@@ -115,12 +139,15 @@ def load_weights(model: Backbone, weights: Path | str) -> None:
 
 
 def read_safetensors(path: Path | str) -> dict[str, Tensor]:
-    """The tensors of a safetensors file.  Raises: InputError if it is missing, damaged, or another format."""
+    """The tensors of a safetensors file, those in 8 bits as the numbers that they stand for.
+
+    Raises: InputError if it is missing, damaged, or another format.
+    """
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path} is missing: check the path to the weights")
     try:
-        return load_file(path)
+        stored = load_file(path)
     except SafetensorError as error:
         with path.open("rb") as stream:
             beginning = stream.read(4)
@@ -130,3 +157,8 @@ def read_safetensors(path: Path | str) -> dict[str, Tensor]:
                 "wbcore.checkpoints.from_official_crate_file, a timm model with from_timm_vit"
             ) from error
         raise InputError(f"{path} is damaged or cut short ({error}): copy it again") from error
+    return {
+        name: tensor.float() * stored[name + _STEP] if name + _STEP in stored else tensor
+        for name, tensor in stored.items()
+        if not name.endswith(_STEP)
+    }

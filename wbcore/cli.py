@@ -60,9 +60,9 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--output", type=Path, required=True, metavar="FILE", help="where the records go (JSON)")
     evaluate.set_defaults(run=_evaluate)
 
-    study = commands.add_parser("study", help="train and measure a lab study, as far as the minutes go")
-    study.add_argument("name", help="for example table2")
-    study.add_argument("--minutes", type=float, required=True)
+    study = commands.add_parser("study", help="train and measure what stands behind a table or a figure of the book")
+    study.add_argument("name", help="for example table2, or fig6_depth, which measures the models of table2")
+    study.add_argument("--minutes", type=float, default=0, help="train for so long at most (default: only measure)")
     study.add_argument("--only", metavar="MODEL", help="this model's cells only, so that processes can share the work")
     study.add_argument("--data-root", type=Path, metavar="DIR", help="real photographs to measure on, where they are")
     study.add_argument("--device", default="cpu")
@@ -130,9 +130,10 @@ def _recipe_changes(pairs: Sequence[str]) -> dict[str, Any]:
 
 def _evaluate(arguments: argparse.Namespace) -> int:
     from wbcore.checkpoints import from_timm_vit_file, load_model
-    from wbcore.evaluate import Measurement, model_subject, segmentation
+    from wbcore.evaluate import Measurement, segmentation
     from wbcore.files import sha256
     from wbcore.records import save_records
+    from wbcore.subjects import model_subject
 
     split = "segmentation" if arguments.data == "cutouts" and arguments.split == "val" else arguments.split
     measurement = Measurement(arguments.data, split, arguments.size, arguments.limit)
@@ -160,20 +161,23 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 
 def _study(arguments: argparse.Namespace) -> int:
-    from wbcore.study import measure_study, run_study, ship
+    from wbcore.recording import find_artefact, record_artefact
+    from wbcore.study import STUDIES, run_study, ship
 
-    left = run_study(
-        arguments.name,
-        minutes=arguments.minutes,
-        device=arguments.device,
-        only=arguments.only,
-        data_root=arguments.data_root,
-    )
-    for path in ship(arguments.name):
-        print(f"shipped {path}")
-    for path in measure_study(arguments.name, data_root=arguments.data_root, device=arguments.device):
+    find_artefact(arguments.name)
+    if arguments.name in STUDIES:
+        left = run_study(
+            arguments.name,
+            minutes=arguments.minutes,
+            device=arguments.device,
+            only=arguments.only,
+            data_root=arguments.data_root,
+        )
+        for path in ship(arguments.name):
+            print(f"shipped {path}")
+        print(f"{left} cells left" if left else "all cells are trained")
+    for path in record_artefact(arguments.name, data_root=arguments.data_root, device=arguments.device):
         print(f"measured {path}")
-    print(f"{left} cells left" if left else "all cells are trained")
     return 0
 
 

@@ -1,10 +1,10 @@
 """The meeting point: model × data × metric → records."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -28,90 +28,17 @@ from wbcore.metrics.attention import (
     to_pixels,
     to_tokens,
 )
-from wbcore.metrics.baselines import centred_blob, random_heads
 from wbcore.metrics.coco_form import Truth, coco_form
-from wbcore.metrics.detection import class_agnostic_ap
+from wbcore.metrics.detection import ap_intervals, match
 from wbcore.metrics.intervals import bootstrap_mean
-from wbcore.metrics.maskcut import maskcut_batch
-from wbcore.models.backbone import Backbone
 from wbcore.plots import Overlay
 from wbcore.provenance import provenance
 from wbcore.records import Record
+from wbcore.subjects import Reading, Subject
 
 BATCH = 16
 
-
-class Reading(NamedTuple):
-    """What a model shows of a batch of images, patches only, and the masks that MaskCut makes of it."""
-
-    attention: Mapping[int, Float[Tensor, "b h p"]]
-    """The class token's attention, by layer."""
-    masks: Bool[Tensor, "b m rows cols"]
-    """Objects found, in order."""
-
-
-@dataclass(frozen=True)
-class Subject:
-    """Something whose segmentation can be measured: a model, or a baseline that has looked at nothing."""
-
-    name: str
-    read: Callable[[UInt8[Tensor, "b 3 h w"]], Reading]
-    seed: int | None = None
-    weights_sha256: str | None = None
-
-
-def model_subject(
-    model: Backbone,
-    *,
-    name: str,
-    layers: Sequence[int] = (-2, -1),
-    feature_layer: int = -1,
-    num_masks: int = 3,
-    tau: float = 0.15,
-    device: str = "cpu",
-    seed: int | None = None,
-    weights_sha256: str | None = None,
-) -> Subject:
-    """A model as a subject: attention of ``layers``, MaskCut on the segmentation feature of ``feature_layer``."""
-    model = model.to(device).eval()
-    wanted = {"cls_attention": tuple(layers), "segmentation_feature": (feature_layer,)}
-
-    def read(images: UInt8[Tensor, "b 3 h w"]) -> Reading:
-        images = images.to(device)
-        layout = model.layout(images)
-        with torch.inference_mode():
-            taps = model.taps(model.normalise(images), wanted)
-        features = layout.patches(taps["segmentation_feature"][feature_layer])
-        masks = maskcut_batch(features.float(), layout.grid, tau=tau, num_masks=num_masks)
-        attention = {layer: layout.patches(taps["cls_attention"][layer], dim=-1).float().cpu() for layer in layers}
-        return Reading(attention, masks.cpu())
-
-    return Subject(name, read, seed, weights_sha256)
-
-
-def baseline_subject(
-    name: str, *, patch_size: int, layers: Sequence[int] = (-2, -1), heads: int = 6, num_masks: int = 3, seed: int = 0
-) -> Subject:
-    """``random_heads`` or ``centred_blob`` on the token grid of a model with this patch.
-
-    What MaskCut would return is 60 % of the mass of the blob, or of ``num_masks`` random heads.
-    Raises: InputError for another name.
-    """
-    if name not in ("random_heads", "centred_blob"):
-        raise InputError(f"unknown baseline {name!r}: choose random_heads or centred_blob")
-    generator = torch.Generator().manual_seed(seed)
-
-    def read(images: UInt8[Tensor, "b 3 h w"]) -> Reading:
-        grid = images.shape[-2] // patch_size, images.shape[-1] // patch_size
-        if name == "centred_blob":
-            attention = centred_blob(grid).expand(len(images), -1, -1)
-        else:
-            n = grid[0] * grid[1]
-            attention = random_heads(len(images) * heads, n, generator=generator).unflatten(0, (-1, heads))
-        masks = keep_mass(attention[:, :num_masks], 0.6).unflatten(-1, grid)
-        return Reading(dict.fromkeys(layers, attention), masks)
-
-    return Subject(name, read, seed if name == "random_heads" else None)
+Kind = Literal["attention", "maskcut"]
 
 
 @dataclass(frozen=True)
@@ -153,20 +80,28 @@ def resize(image: UInt8[np.ndarray, "h w 3"], size: int) -> UInt8[Tensor, "3 s s
 
 
 def segmentation(
-    subject: Subject, dataset: Dataset, *, data: str, size: int, command: str, device: str = "cpu"
+    subject: Subject,
+    dataset: Dataset,
+    *,
+    data: str,
+    size: int,
+    command: str,
+    device: str = "cpu",
+    kinds: Sequence[Kind] = ("attention", "maskcut"),
 ) -> list[Record]:
     """Attention mIoU and MaskCut AP of one subject on one data set, images resized to ``size``.
 
     The records name the data set ``data``; its full name, split included, stands in their settings.
 
-    Metrics of the result, as far as the data are annotated for them (classes for the first two, objects for the third):
+    Metrics of the result, as far as ``kinds`` asks for them and the data are annotated for them:
 
-    - ``attention_miou/<rule>/layer<l>``: CRATE, Eqs. (13) and (14), on the token grid, best head per class;
-    - ``attention_jaccard/mass60/layer<l>``: DINO's protocol, at pixels;
-    - ``maskcut_<bbox|segm>/<ap|ap50|ap75>``: class-agnostic COCO AP of MaskCut's masks, constant scores, without CRF.
+    - ``attention``, of classes: ``attention_miou/<rule>/layer<l>``: CRATE, Eqs. (13) and (14), on the token grid, best
+      head per class; ``attention_jaccard/mass60/layer<l>``: DINO's protocol, at pixels;
+    - ``maskcut``, of objects: ``maskcut_<bbox|segm>/<ap|ap50|ap75>``: class-agnostic COCO AP of MaskCut's masks,
+      constant scores, without CRF.
 
     Images without an object are left out of a mean over images and counted in the record's settings.
-    Raises: InputError if the data have no annotation for any of these.
+    Raises: InputError if the data have no annotation for any of these, or no object.
     """
     started = time.monotonic()
     scores: dict[str, list[float]] = {}
@@ -175,18 +110,22 @@ def segmentation(
     for example, reading, index in tqdm(
         _read(subject, dataset, size), total=len(dataset), desc=f"{subject.name} on {dataset.name}", disable=None
     ):
-        if example.semantic is not None:
+        if example.semantic is not None and "attention" in kinds:
             try:
                 for metric, value in _attention_scores(reading, index, example).items():
                     scores.setdefault(metric, []).append(value)
             except NoObjectError:
                 without_object += 1
-        if example.instances is not None:
+        if example.instances is not None and "maskcut" in kinds:
             shape = (example.image.shape[0], example.image.shape[1])
             predictions.append(to_pixels(reading.masks[index], shape).numpy())
             truths.append(Truth(example.instances, example.crowd))
     if not scores and not truths:
-        raise InputError(f"{dataset.name} has neither classes nor objects: segmentation needs masks")
+        lacking = (
+            f"no object in any of its {without_object} images" if without_object else "neither classes nor objects"
+        )
+        raise InputError(f"{dataset.name} has {lacking}: {' and '.join(kinds)} cannot be measured on it")
+    protocol: dict[str, Any] = {"dataset": dataset.name, "size": size}
     common: dict[str, Any] = {
         "model": subject.name,
         "data": data,
@@ -196,35 +135,32 @@ def segmentation(
         "command": command,
         **provenance(device),
     }
-    intervals = {metric: bootstrap_mean(np.array(values)) for metric, values in scores.items()}
-    protocol: dict[str, Any] = {"dataset": dataset.name, "size": size}
-    settings = {metric: {**protocol, "images_without_object": without_object} for metric in intervals}
+    records = [
+        Record(
+            metric=metric,
+            **bootstrap_mean(np.array(values))._asdict(),
+            settings={**protocol, "images_without_object": without_object},
+            values=tuple(round(value, 4) for value in values),
+            **common,
+        )
+        for metric, values in scores.items()
+    ]
     if truths:
         form = coco_form(predictions, truths)
         for kind in ("bbox", "segm"):
-            found = class_agnostic_ap(form, kind=kind)
-            for name, interval in zip(found._fields, found, strict=True):
-                intervals[f"maskcut_{kind}/{name}"] = interval
-                settings[f"maskcut_{kind}/{name}"] = {
-                    **protocol,
-                    "scores": "constant",
-                    "crf": False,
-                }
+            matches = match(form, kind=kind)
+            records += [
+                Record(
+                    metric=f"maskcut_{kind}/{name}",
+                    **interval._asdict(),
+                    settings={**protocol, "scores": "constant", "crf": False},
+                    matches=matches.lines(),
+                    **common,
+                )
+                for name, interval in ap_intervals(matches)._asdict().items()
+            ]
     seconds = round(time.monotonic() - started, 1)
-    return [
-        Record(
-            metric=metric,
-            value=interval.value,
-            low=interval.low,
-            high=interval.high,
-            n=interval.n,
-            settings=settings[metric],
-            values=tuple(round(value, 4) for value in scores[metric]) if metric in scores else None,
-            seconds=seconds,
-            **common,
-        )
-        for metric, interval in intervals.items()
-    ]
+    return [replace(record, seconds=seconds) for record in records]
 
 
 def _read(subject: Subject, dataset: Dataset, size: int) -> Iterator[tuple[Example, Reading, int]]:
@@ -238,7 +174,7 @@ def _read(subject: Subject, dataset: Dataset, size: int) -> Iterator[tuple[Examp
 
 def _attention_scores(reading: Reading, index: int, example: Example) -> dict[str, float]:
     """All attention metrics of one image.  Raises: NoObjectError if it has no object."""
-    grid = (reading.masks.shape[-2], reading.masks.shape[-1])
+    grid = reading.grid
     labels = torch.from_numpy(example.semantic)
     token_labels = to_tokens(labels, grid)  # once for all layers and rules
     found = {}
@@ -263,7 +199,7 @@ def look(subject: Subject, examples: Sequence[Example], *, size: int, layer: int
     choice as in CRATE's Eq. (13); elsewhere the mean over all heads.  The caption says which.
     """
     reading = subject.read(torch.stack([resize(example.image, size) for example in examples]))
-    grid = (reading.masks.shape[-2], reading.masks.shape[-1])
+    grid = reading.grid
     found = []
     for index, example in enumerate(examples):
         attention = reading.attention[layer][index]

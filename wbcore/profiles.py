@@ -9,9 +9,10 @@ from typing import Any
 from wbcore.checkpoints import load_model
 from wbcore.data.registry import DATA_ROOT_VARIABLE
 from wbcore.errors import InputError
-from wbcore.evaluate import Measurement, Subject, model_subject, segmentation
+from wbcore.evaluate import Kind, Measurement, segmentation
 from wbcore.files import DATA, sha256
 from wbcore.records import Record
+from wbcore.subjects import Subject, model_subject
 
 
 @dataclass(frozen=True)
@@ -90,18 +91,23 @@ class Profile:
         device: str = "cpu",
     ) -> list[Record]:
         """Attention mIoU and MaskCut AP of every subject, each on the data that the profile measures it on."""
+        if self.attention == self.maskcut:
+            plan: list[tuple[Measurement, Sequence[Kind]]] = [(self.attention, ("attention", "maskcut"))]
+        else:
+            plan = [(self.attention, ("attention",)), (self.maskcut, ("maskcut",))]
         records = []
-        for measurement, wanted in ((self.attention, "attention"), (self.maskcut, "maskcut")):
+        for measurement, kinds in plan:
             dataset = measurement.open(data_root, limit)
-            if self.attention == self.maskcut:
-                wanted = ""
             for subject in subjects:
-                found = segmentation(
-                    subject, dataset, data=measurement.data, size=measurement.size, command=command, device=device
+                records += segmentation(
+                    subject,
+                    dataset,
+                    data=measurement.data,
+                    size=measurement.size,
+                    command=command,
+                    device=device,
+                    kinds=kinds,
                 )
-                records += [record for record in found if record.metric.startswith(wanted)]
-            if self.attention == self.maskcut:
-                break
         return records
 
     def columns(self, attention: Sequence[str], maskcut: Sequence[str]) -> list[tuple[str, str]]:

@@ -1,15 +1,57 @@
 """Training recipes: the lab's, and the papers', each with its source."""
 
 import difflib
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from wbcore.errors import InputError
 
 
+def _whole(value: Any, low: int = 1, high: float = math.inf) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+
+
+def _number(value: Any, low: float = 0.0, high: float = math.inf) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high and value < math.inf
+
+
+def _pair(value: Any) -> bool:
+    return isinstance(value, tuple) and len(value) == 2
+
+
+_TINY = 1e-12
+_ALLOWED: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "epochs": (_whole, "a whole number from 1"),
+    "batch_size": (_whole, "a whole number from 1"),
+    "optimizer": (lambda x: x in ("adamw", "lion"), "adamw or lion"),
+    "learning_rate": (lambda x: _number(x, _TINY), "a number above 0"),
+    "weight_decay": (_number, "a number from 0"),
+    "decay_all": (lambda x: isinstance(x, bool), "true or false"),
+    "warmup_epochs": (_number, "a number from 0"),
+    "label_smoothing": (lambda x: _number(x) and x < 1, "a number from 0 and below 1"),
+    "clip_norm": (lambda x: x is None or _number(x, _TINY), "a number above 0, or null for no clipping"),
+    "ema_decay": (lambda x: x is None or (_number(x) and x < 1), "a number from 0 and below 1, or null for no average"),
+    "precision": (lambda x: x in ("float32", "bfloat16"), "float32 or bfloat16"),
+    "compile": (lambda x: isinstance(x, bool), "true or false"),
+    "crop_scale": (
+        lambda x: _pair(x) and _number(x[0], _TINY, 1) and _number(x[1], x[0], 1),
+        "two shares above 0 and up to 1, the smaller first, such as [0.35, 1]",
+    ),
+    "rand_augment": (
+        lambda x: x is None or (_pair(x) and _whole(x[0]) and _whole(x[1], 0, 30)),
+        "a number of operations and a magnitude of 0 to 30, such as [2, 14], or null for none",
+    ),
+}
+
+
 @dataclass(frozen=True)
 class Recipe:
-    """How a classifier is trained.  The learning rate rises linearly over the warm-up and falls as half a cosine."""
+    """How a classifier is trained.  The learning rate rises linearly over the warm-up and falls as half a cosine.
+
+    Raises: InputError for a value that a field cannot have.
+    """
 
     epochs: int
     batch_size: int
@@ -27,11 +69,21 @@ class Recipe:
     compile: bool = False
     crop_scale: tuple[float, float] = (0.35, 1.0)
     """Share of a photograph's area in a random training crop; (1, 1) is the central crop."""
+    rand_augment: tuple[int, int] | None = None
+    """RandAugment of photographs: number of operations, and magnitude of 0 … 30."""
+
+    def __post_init__(self) -> None:
+        for name, (allowed, wanted) in _ALLOWED.items():
+            value = getattr(self, name)
+            if not allowed(value):
+                raise InputError(f"recipe field {name}={value!r}: give {wanted}")
 
 
 RECIPES: dict[str, Recipe] = {
     # Two cores: the size of model and data for which five variants fit into a few hours.
     "lab": Recipe(epochs=6, batch_size=64, learning_rate=1e-3, label_smoothing=0.1),
+    # The same number of images from 9,469 photographs (Imagenette).
+    "lab_photographs": Recipe(epochs=19, batch_size=64, learning_rate=1e-3, warmup_epochs=1.5, label_smoothing=0.1),
     # One GPU: depth 12 at 128 px.
     "lab12": Recipe(
         epochs=80, batch_size=512, learning_rate=2e-3, warmup_epochs=5.0, label_smoothing=0.1, compile=True
@@ -61,7 +113,7 @@ RECIPES: dict[str, Recipe] = {
         clip_norm=None,
         crop_scale=(0.08, 1.0),
     ),
-    # CRATE, appendix C.2 (epochs: official README); 128 images a step for base models.
+    # CRATE, appendix C.2 (epochs: official README; augmentation: official code); 128 images a step for base models.
     "crate_finetune": Recipe(
         epochs=200,
         batch_size=256,
@@ -71,6 +123,7 @@ RECIPES: dict[str, Recipe] = {
         warmup_epochs=20.0,
         clip_norm=None,
         crop_scale=(0.08, 1.0),
+        rand_augment=(2, 14),
     ),
 }
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from wbcore.errors import InputError
 from wbcore.files import DATA, write_bytes
+from wbcore.metrics.detection import ap_difference, matches_from_lines
 from wbcore.metrics.intervals import Interval, mean_over_seeds, paired_difference
 
 RESULTS = DATA / "results"
@@ -22,8 +23,9 @@ class Record:
     """One number with everything it stands on.
 
     ``value`` is a fraction; ``low`` and ``high`` bound the 95 % interval over the ``n`` images (or over the seeds,
-    where several stand behind it).  ``values`` holds one number per image, where the metric is a mean over images, so
-    that two records on the same data can be compared image by image.
+    where several stand behind it).  ``values`` holds one number per image, where the metric is a mean over images, and
+    ``matches`` one line per image, where it is an AP (:meth:`wbcore.metrics.detection.Matches.lines`), so that two
+    records on the same data can be compared image by image.
     """
 
     metric: str
@@ -43,6 +45,7 @@ class Record:
     command: str | None = None
     seconds: float | None = None
     values: tuple[float, ...] | None = None
+    matches: tuple[str, ...] | None = None
 
     @property
     def interval(self) -> Interval:
@@ -78,8 +81,8 @@ def load_records(path: Path | str = RESULTS) -> list[Record]:
 
 def _record(entry: dict[str, Any]) -> Record:
     """A record as it was before JSON made lists of its tuples."""
-    values = entry["values"]
-    return Record(**{**entry, "seeds": tuple(entry["seeds"]), "values": None if values is None else tuple(values)})
+    lists = {name: tuple(entry[name]) for name in ("seeds", "values", "matches") if entry.get(name) is not None}
+    return Record(**{**entry, **lists})
 
 
 def select(records: Iterable[Record], **wanted: Any) -> list[Record]:
@@ -103,7 +106,9 @@ def over_seeds(records: Sequence[Record]) -> Record:
     seeds = tuple(seed for record in records for seed in record.seeds)
     known = [record.values for record in records if record.values is not None]
     values = tuple(np.mean(known, axis=0).tolist()) if len(known) == len(records) else None
-    return replace(records[0], value=interval.value, low=interval.low, high=interval.high, seeds=seeds, values=values)
+    return replace(
+        records[0], value=interval.value, low=interval.low, high=interval.high, seeds=seeds, values=values, matches=None
+    )
 
 
 Verdict = Literal["holds", "fails", "undecided"]
@@ -121,7 +126,8 @@ def greater(left: Record, right: Record, *, margin: float = 0.0) -> Comparison:
     """Is ``left`` greater than ``right`` by ``margin``?  Undecided when the interval of the difference spans it,
     or when a record without an interval says nothing of the spread.
 
-    Image by image where both records hold values of the same images; else from the two intervals, taken as independent.
+    Image by image where both records hold values or matches of the same images; else from the two intervals, taken as
+    independent.
     Raises: InputError if the two are of different metrics or data.
     """
     if (left.metric, left.data, left.data_sha256) != (right.metric, right.data, right.data_sha256):
@@ -131,6 +137,9 @@ def greater(left: Record, right: Record, *, margin: float = 0.0) -> Comparison:
         )
     if left.values is not None and right.values is not None and len(left.values) == len(right.values):
         difference = paired_difference(np.array(left.values), np.array(right.values))
+    elif left.matches is not None and right.matches is not None:
+        scores = ap_difference(matches_from_lines(left.matches), matches_from_lines(right.matches))
+        difference = scores._asdict()[left.metric.split("/")[1]]
     elif None in (left.low, left.high, right.low, right.high):
         difference = Interval(left.value - right.value, None, None, min(left.n, right.n))
     else:

@@ -2,9 +2,8 @@
 
 import difflib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -14,11 +13,9 @@ from wbcore.data.batches import Batches, CutoutBatches, PhotographBatches
 from wbcore.data.cutouts import Composer, SceneConfig
 from wbcore.data.registry import open_dataset
 from wbcore.errors import InputError
-from wbcore.evaluate import Measurement, Subject, baseline_subject, model_subject, segmentation
-from wbcore.files import DATA, ROOT, sha256
-from wbcore.models import Backbone, BackboneConfig, create_model, model_config
+from wbcore.files import DATA, ROOT
+from wbcore.models import Backbone, create_model
 from wbcore.recipes import Recipe, recipe
-from wbcore.records import RESULTS, save_records
 from wbcore.train import WEIGHTS as RUN_WEIGHTS
 from wbcore.train import Trainer, top1
 
@@ -38,21 +35,11 @@ class Study:
     epoch_size: int
     """Examples of an epoch where the data are composed; photographs have their own number."""
     shipped: bool
-    """Whether seed 0 goes into the repository, in half precision."""
-    measured_on: tuple[Measurement, ...]
+    """Whether seed 0 goes into the repository, in 8 bits."""
 
     def cells(self) -> list[tuple[int, str]]:
         """(seed, model) in the order in which they are trained: the first seed of all models comes first."""
         return [(seed, model) for seed in range(self.seeds) for model in self.models]
-
-
-def _at(size: int) -> tuple[Measurement, ...]:
-    """What every cell is measured on; photographs only where their ``data_root`` is given."""
-    return (
-        Measurement("cutouts", "segmentation", size, 400),
-        Measurement("weizmann", "val", size),
-        Measurement("coco200", "train+val", size),
-    )
 
 
 VARIANTS = ("crate", "vit", "crate_mlp", "crate_mhsa", "crate_sth")
@@ -66,7 +53,15 @@ STUDIES: dict[str, Study] = {
         seeds=3,
         epoch_size=30_000,
         shipped=True,
-        measured_on=_at(72),
+    ),
+    # The same networks trained on photographs, for as many images.
+    "table2_imagenette": Study(
+        models=("crate_lab_patch8_72", "vit_lab_patch8_72"),
+        recipe="lab_photographs",
+        data="imagenette",
+        seeds=1,
+        epoch_size=9_469,
+        shipped=False,
     ),
     # The same on one GPU: deeper and larger, on composed scenes and on photographs.
     "table2_gpu_cutouts": Study(
@@ -76,7 +71,6 @@ STUDIES: dict[str, Study] = {
         seeds=3,
         epoch_size=9_469,
         shipped=False,
-        measured_on=_at(128),
     ),
     "table2_gpu_imagenette": Study(
         models=tuple(f"{variant}_lab12_patch8_128" for variant in VARIANTS),
@@ -85,7 +79,6 @@ STUDIES: dict[str, Study] = {
         seeds=3,
         epoch_size=9_469,
         shipped=False,
-        measured_on=_at(128),
     ),
 }
 
@@ -182,72 +175,18 @@ def _train_cell(
     return trainer.run(deadline=deadline, on_epoch=keep_and_measure) is not None
 
 
-def results_file(study: str, subject: str, seed: int | None, data: str, results: Path = RESULTS) -> Path:
-    """Where the records of one subject on one data set stand."""
-    return results / study / f"records-{subject}{'' if seed is None else f'-seed{seed}'}-{data}.json"
-
-
-def measure_study(
-    name: str, *, data_root: Path | None = None, device: str = "cpu", runs: Path = RUNS, results: Path = RESULTS
-) -> list[Path]:
-    """Measure every trained cell and the trivial baselines on every data set at hand, where no record stands yet.
-
-    Returns the files written.
-    """
-    study = find_study(name)
-    config = model_config(study.models[0])
-    makers: list[tuple[str, int | None, Callable[[], Subject]]] = [
-        (baseline, seed, partial(_baseline, baseline, config, seed or 0))
-        for baseline, seed in (("centred_blob", None), ("random_heads", 0))
-    ]
-    makers += [(f"untrained_{_variant(model)}", 0, partial(_untrained, model, device)) for model in study.models[:2]]
-    makers += [
-        (_variant(model), seed, partial(_trained, model, weights, device))
-        for seed, model, weights in finished_cells(name, runs)
-    ]
-    written = []
-    for measurement in study.measured_on:
-        if measurement.data != "cutouts" and data_root is None:
-            continue
-        dataset = measurement.open(data_root)
-        for subject_name, seed, make in makers:
-            path = results_file(name, subject_name, seed, measurement.data, results)
-            if not path.is_file():
-                command = f"wbcore study {name}"
-                records = segmentation(
-                    make(), dataset, data=measurement.data, size=measurement.size, command=command, device=device
-                )
-                save_records(records, path)
-                written.append(path)
-    return written
-
-
-def _variant(model: str) -> str:
+def variant_of(model: str) -> str:
     """The architecture in a model's name: what stands before its size."""
     return next(variant for variant in sorted(VARIANTS, key=len, reverse=True) if model.startswith(f"{variant}_"))
 
 
-def _baseline(name: str, config: BackboneConfig, seed: int) -> Subject:
-    return baseline_subject(name, patch_size=config.patch_size, heads=config.heads, seed=seed)
-
-
-def _untrained(model: str, device: str) -> Subject:
-    torch.manual_seed(0)
-    return model_subject(create_model(model), name=f"untrained_{_variant(model)}", device=device, seed=0)
-
-
-def _trained(model: str, weights: Path, device: str) -> Subject:
-    network, card = load_model(weights)
-    return model_subject(network, name=_variant(model), device=device, seed=card.seed, weights_sha256=sha256(weights))
-
-
 def ship(name: str, runs: Path = RUNS) -> list[Path]:
-    """Copy seed 0 of every trained model of a study into ``data/weights``, in half precision; returns what is new."""
+    """Copy seed 0 of every trained model of a study into ``data/weights``, in 8 bits; returns what is new."""
     written = []
     for seed, model, weights in finished_cells(name, runs):
         target = WEIGHTS / f"{model}.safetensors"
         if seed == 0 and find_study(name).shipped and weights != target:
             network, _ = load_model(weights)
-            save_model(network, target, read_card(weights), dtype=torch.float16)
+            save_model(network, target, read_card(weights), dtype=torch.int8)
             written.append(target)
     return written

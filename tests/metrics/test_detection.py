@@ -16,6 +16,7 @@ from wbcore.metrics.detection import (
     average_precision,
     class_agnostic_ap,
     match,
+    matches_from_lines,
     order_range,
 )
 
@@ -262,3 +263,28 @@ def test_bad_input_is_named():
     boxes = CocoForm([{"id": 1}], [{"image_id": 1, "bbox": [0, 0, 3, 5], "area": 15.0, "iscrowd": 0}], [])
     with pytest.raises(InputError, match='use kind="bbox"'):
         match(boxes, kind="segm")
+
+
+@pytest.mark.parametrize("kind", ["segm", "bbox"])
+def test_matches_survive_as_lines(kind):
+    matches = match(random_form(17, images=29), kind=kind)
+    again = matches_from_lines(matches.lines())
+    for field in ("hit", "miss", "start", "count", "objects"):
+        np.testing.assert_array_equal(getattr(again, field), getattr(matches, field))
+    assert average_precision(again).tolist() == average_precision(matches).tolist()
+    assert (~matches.hit & ~matches.miss).any()  # crowds among them
+
+
+def test_lines_by_hand():
+    narrow = rectangle(3, 5, 11, 10)  # IoU 0.769: found at the six lowest thresholds
+    form = coco_form([stack(THERE, narrow), stack()], [Truth(stack(HERE)), Truth(stack(HERE))])
+    assert match(form, kind="segm").lines() == ("1 2 1:3f/3c0", "1 0")
+
+
+def test_lines_hold_no_scores_and_are_checked():
+    form = images_with(True, False)
+    scored = [{**each, "score": float(place)} for place, each in enumerate(form.results)]
+    with pytest.raises(InputError, match="constant"):
+        match(CocoForm(form.images, form.truths, scored), kind="segm", scores="given").lines()
+    with pytest.raises(InputError, match="line 2 of the matches is '1 x'"):
+        matches_from_lines(["1 0", "1 x"])

@@ -62,6 +62,51 @@ class Matches:
     count: Int[np.ndarray, "i"]
     objects: Int[np.ndarray, "i"]
 
+    def lines(self) -> tuple[str, ...]:
+        """One line per image, so that matches of equal scores can be kept and compared later.
+
+        A line reads ``objects results [result:hit/miss …]``.  The thresholds at which a result hit and missed are two
+        hexadecimal bit sets, the lowest threshold in the lowest bit; a result that missed at all of them is not named.
+        Raises: InputError if the results have different scores, which the lines do not hold.
+        """
+        if len(set(self.score.tolist())) > 1:
+            raise InputError('matches of different scores cannot be kept as lines: match with scores="constant"')
+        bits = 1 << np.arange(len(self.hit))
+        hit, miss, never = bits @ self.hit, bits @ self.miss, int(bits.sum())
+        return tuple(
+            " ".join(
+                [f"{objects} {count}"]
+                + [
+                    f"{place}:{hit[start + place]:x}/{miss[start + place]:x}"
+                    for place in range(count)
+                    if miss[start + place] != never
+                ]
+            )
+            for start, count, objects in zip(self.start, self.count, self.objects, strict=True)
+        )
+
+
+def matches_from_lines(lines: Sequence[str], *, thresholds: int = 10) -> Matches:
+    """The matches that :meth:`Matches.lines` wrote.  Raises: InputError for a line of another form."""
+    count, objects = np.zeros((2, len(lines)), int)
+    named: list[tuple[int, int, int, int]] = []
+    for image, line in enumerate(lines):
+        try:
+            first, second, *results = line.split()
+            objects[image], count[image] = int(first), int(second)
+            for place, sets in (result.split(":") for result in results):
+                hit, miss = (int(bits, 16) for bits in sets.split("/"))
+                named.append((image, int(place), hit, miss))
+        except ValueError as error:
+            raise InputError(f"line {image + 1} of the matches is {line!r}: write the record again") from error
+    start = count.cumsum() - count
+    hits, misses = np.zeros((thresholds, count.sum()), bool), np.ones((thresholds, count.sum()), bool)
+    bit = np.arange(thresholds)
+    for image, place, hit, miss in named:
+        hits[:, start[image] + place] = hit >> bit & 1
+        misses[:, start[image] + place] = miss >> bit & 1
+    return Matches(hits, misses, np.ones(count.sum()), start, count, objects)
+
 
 def _indexed(images: Sequence[dict[str, Any]], annotations: Iterable[Annotation]) -> COCO:
     """The evaluator's index.  Ids begin at 1, because matching takes 0 for "no match"."""
@@ -157,13 +202,20 @@ def class_agnostic_ap(
 ) -> DetectionScores:
     """AP, AP50 and AP75 of all results against all objects as one category, with bootstrap intervals over images.
 
-    ``form`` comes from :mod:`wbcore.metrics.coco_form`: of masks, or of files.  A resample keeps its images in
-    their order, so the interval is about the images drawn and not about their order.
+    ``form`` comes from :mod:`wbcore.metrics.coco_form`: of masks, or of files.
 
     Source: COCO's evaluation through pycocotools; constant scores: CutLER's authors on MaskCut.
     Raises: InputError as :func:`match`.
     """
     matches = match(form, kind=kind, scores=scores, max_dets=max_dets)
+    return ap_intervals(matches, seed=seed, resamples=resamples, level=level)
+
+
+def ap_intervals(matches: Matches, *, seed: int = 0, resamples: int = 1000, level: float = 0.95) -> DetectionScores:
+    """AP, AP50 and AP75 of what :func:`match` decided, with bootstrap intervals over images.
+
+    A resample keeps its images in their order, so the interval is about the images drawn and not about their order.
+    """
     return DetectionScores(
         *bootstrap(
             lambda drawn: average_precision(matches, np.sort(drawn)),

@@ -1,0 +1,119 @@
+"""What can be measured: a model, or a baseline that has looked at nothing."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+from jaxtyping import Bool, Float, UInt8
+from torch import Tensor
+
+from wbcore.errors import InputError
+from wbcore.metrics.attention import keep_mass
+from wbcore.metrics.baselines import centred_blob, random_heads
+from wbcore.metrics.maskcut import maskcut_batch
+from wbcore.models.backbone import Backbone
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a subject shows of a batch of images, patches only."""
+
+    attention: Mapping[int, Float[Tensor, "b h p"]]
+    """The class token's attention, by layer."""
+    grid: tuple[int, int]
+    """Rows and columns of the ``p`` patches."""
+    find: Callable[[], Bool[Tensor, "b m rows cols"]]
+    """Finds the objects; called when :attr:`masks` is first looked at, because it costs far more than the rest."""
+
+    @cached_property
+    def masks(self) -> Bool[Tensor, "b m rows cols"]:
+        """Objects found, in order."""
+        return self.find().cpu()
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Something whose segmentation can be measured."""
+
+    name: str
+    read: Callable[[UInt8[Tensor, "b 3 h w"]], Reading]
+    seed: int | None = None
+    weights_sha256: str | None = None
+
+
+def model_subject(
+    model: Backbone,
+    *,
+    name: str,
+    layers: Sequence[int] = (-2, -1),
+    feature_layer: int = -1,
+    num_masks: int = 3,
+    tau: float = 0.15,
+    device: str = "cpu",
+    seed: int | None = None,
+    weights_sha256: str | None = None,
+) -> Subject:
+    """A model as a subject: attention of ``layers``, MaskCut on the segmentation feature of ``feature_layer``."""
+    model = model.to(device).eval()
+    wanted = {"cls_attention": tuple(layers), "segmentation_feature": (feature_layer,)}
+
+    def read(images: UInt8[Tensor, "b 3 h w"]) -> Reading:
+        images = images.to(device)
+        layout = model.layout(images)
+        with torch.inference_mode():
+            taps = model.taps(model.normalise(images), wanted)
+        features = layout.patches(taps["segmentation_feature"][feature_layer]).float()
+        attention = {layer: layout.patches(taps["cls_attention"][layer], dim=-1).float().cpu() for layer in layers}
+        return Reading(
+            attention, layout.grid, lambda: maskcut_batch(features, layout.grid, tau=tau, num_masks=num_masks)
+        )
+
+    return Subject(name, read, seed, weights_sha256)
+
+
+def baseline_subject(
+    name: str, *, patch_size: int, layers: Sequence[int] = (-2, -1), heads: int = 6, num_masks: int = 3, seed: int = 0
+) -> Subject:
+    """``random_heads`` or ``centred_blob`` on the token grid of a model with this patch.
+
+    What MaskCut would return is 60 % of the mass of the blob, or of ``num_masks`` random heads.
+    Raises: InputError for another name.
+    """
+    if name not in ("random_heads", "centred_blob"):
+        raise InputError(f"unknown baseline {name!r}: choose random_heads or centred_blob")
+    generator = torch.Generator().manual_seed(seed)
+
+    def read(images: UInt8[Tensor, "b 3 h w"]) -> Reading:
+        grid = images.shape[-2] // patch_size, images.shape[-1] // patch_size
+        if name == "centred_blob":
+            attention = centred_blob(grid).expand(len(images), -1, -1)
+        else:
+            n = grid[0] * grid[1]
+            attention = random_heads(len(images) * heads, n, generator=generator).unflatten(0, (-1, heads))
+        return Reading(
+            dict.fromkeys(layers, attention), grid, lambda: keep_mass(attention[:, :num_masks], 0.6).unflatten(-1, grid)
+        )
+
+    return Subject(name, read, seed if name == "random_heads" else None)
+
+
+def noisy(subject: Subject, *, sigma: float, share: float, seed: int = 0) -> Subject:
+    """A subject that sees every image behind Gaussian noise.
+
+    ``sigma`` is the noise's standard deviation in grey levels of 255, ``share`` the part of the pixels that it falls
+    on, drawn anew for each image; the result is clipped to the range of a photograph.
+
+    Source: CRATE, Figs. 11 and 12; clipping and the order of the draws are ours.
+    Raises: InputError if ``sigma`` is negative or ``share`` not within [0, 1].
+    """
+    if sigma < 0 or not 0 <= share <= 1:
+        raise InputError(f"noise of sigma={sigma} on a share of {share}: give sigma >= 0 and a share from 0 to 1")
+    generator = torch.Generator().manual_seed(seed)
+
+    def read(images: UInt8[Tensor, "b 3 h w"]) -> Reading:
+        noise = sigma * torch.randn(images.shape, generator=generator)
+        chosen = torch.rand(len(images), 1, *images.shape[2:], generator=generator) < share
+        return subject.read((images + noise * chosen).round().clamp(0, 255).to(torch.uint8))
+
+    return replace(subject, read=read)
