@@ -10,6 +10,7 @@ mpl.use("Agg")
 
 from tests.tiny import record
 from wbcore import plots
+from wbcore.metrics.intervals import Interval
 
 
 @pytest.fixture(autouse=True)
@@ -26,32 +27,55 @@ def panels():
     return {"Cutouts": records, "Weizmann horses": [*records[:3], record(0.2, model="vit", low=None, high=None)]}
 
 
+ONE = {"attention_miou/mass60/layer-1": "last layer"}
+
+
+def dots(axis, marker="o"):
+    return [line for line in axis.lines if line.get_marker() == marker]
+
+
 def test_forest_shows_every_record(panels):
-    figure = plots.forest(panels, unit="mIoU (%)")
+    figure = plots.forest(panels, ONE, unit="mIoU (%)")
     assert [axis.get_title() for axis in figure.axes] == list(panels)
     for axis, records in zip(figure.axes, panels.values(), strict=True):
         assert axis.get_xlabel() == "mIoU (%)"
-        assert [text.get_text() for text in axis.get_yticklabels()] == [plots.label(one.model) for one in records]
-        dots = [line.get_xdata()[0] for line in axis.lines if line.get_marker() == "o"]
-        assert dots == pytest.approx([100 * one.value for one in records])
-        spans = [line.get_xdata() for line in axis.lines if line.get_marker() != "o"]
+        assert sorted(text.get_text() for text in axis.get_yticklabels()) == sorted(
+            plots.label(one.model) for one in records
+        )
+        assert [dot.get_xdata()[0] for dot in dots(axis)] == pytest.approx([100 * one.value for one in records])
+        spans = [line.get_xdata() for line in axis.lines if line.get_marker() == "None"]
         assert spans[0] == pytest.approx([100 * records[0].low, 100 * records[0].high])
         top, bottom = axis.transData.inverted().transform(axis.transAxes.transform([(0, 1), (0, 0)]))[:, 1]
         assert top < 0  # the first record is the highest row
         assert bottom > len(records) - 1
+    assert not figure.legends
+
+
+def test_two_series_share_the_row_of_their_model():
+    metrics = {"attention_miou/mass60/layer-2": "last but one", "attention_miou/mass60/layer-1": "last layer"}
+    records = [record(0.3 + 0.1 * place, metric=metric) for place, metric in enumerate(metrics)]
+    records.append(record(0.2, model="vit"))
+    figure = plots.forest({"Cutouts": records}, metrics, unit="mIoU (%)")
+    (axis,) = figure.axes
+    assert [text.get_text() for text in axis.get_yticklabels()] == ["CRATE", "ViT"]
+    (disc,), (diamond, other) = dots(axis), dots(axis, "D")
+    assert (disc.get_xdata()[0], diamond.get_xdata()[0], other.get_xdata()[0]) == pytest.approx((30, 40, 20))
+    assert -0.5 < disc.get_ydata()[0] < 0 < diamond.get_ydata()[0] < 0.5 < other.get_ydata()[0]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == list(metrics.values())
 
 
 def test_baselines_are_hollow(panels):
-    axis = plots.forest(panels, unit="%").axes[0]
-    dots = [line for line in axis.lines if line.get_marker() == "o"]
+    axis = plots.forest(panels, ONE, unit="%").axes[0]
     hollow = {
-        one.model for one, dot in zip(panels["Cutouts"], dots, strict=True) if dot.get_markerfacecolor() == "white"
+        one.model
+        for one, dot in zip(panels["Cutouts"], dots(axis), strict=True)
+        if dot.get_markerfacecolor() == "white"
     }
     assert hollow == {"centred_blob", "random_heads", "untrained_crate", "untrained_vit"}
 
 
 def test_no_label_covers_another(panels):
-    figure = plots.forest(panels, unit="mIoU (%)")
+    figure = plots.forest(panels, ONE, unit="mIoU (%)")
     figure.canvas.draw()
     texts = [text for axis in figure.axes for text in (*axis.get_yticklabels(), axis.title, axis.xaxis.label)]
     for axis in figure.axes:
@@ -87,3 +111,22 @@ def test_picture_grid():
     assert np.allclose(sorted(edges), sorted((corners[a], corners[b]) for a, b in expected))
     assert len(axes[1, 1].images) == 1  # nothing but the picture where there is nothing to draw
     assert not axes[1, 1].lines
+
+
+def test_by_layer_shows_every_curve_with_its_band():
+    curves = {
+        "crate": [Interval(0.5 * layer, 0.5 * layer - 1, 0.5 * layer + 1, 7) for layer in range(5)],
+        "untrained_crate": [Interval(3.0, None, None, 1)] * 5,
+    }
+    figure = plots.by_layer({"a": curves, "b": {"crate": curves["crate"]}, "c": curves}, units=["x", "y", "z"])
+    shown = [axis for axis in figure.axes if axis.axison]
+    assert [(axis.get_title(), axis.get_ylabel()) for axis in shown] == [("a", "x"), ("b", "y"), ("c", "z")]
+    dots = [line for line in shown[0].lines if line.get_marker() == "o"]
+    assert [line.get_label() for line in dots] == ["CRATE", "CRATE, untrained"]
+    assert [list(line.get_xdata()) for line in dots] == [[1, 2, 3, 4, 5]] * 2
+    assert list(dots[0].get_ydata()) == [0, 0.5, 1, 1.5, 2]
+    assert [line.get_markerfacecolor() == "white" for line in dots] == [False, True]
+    band = shown[0].collections[0].get_paths()[0].vertices
+    assert (band[:, 1].min(), band[:, 1].max()) == (-1, 3)
+    zero = [line for line in shown[0].lines if line not in dots]
+    assert [list(line.get_ydata()) for line in zero] == [[0, 0]]

@@ -49,6 +49,7 @@ def test_order_of_the_models():
     assert row["claim"] == "CRATE > ViT"  # a model without a record is passed over
     assert row["difference (points)"] == "+20.0"
     assert row["verdict"] == "holds"
+    assert row["seeds"] == "1 / 1"
     assert row["metric"] == "mIoU, last layer"
     full = tables.order_table(records[::-1], ("vit", "crate"), [("cutouts", MIOU)], full_metric=True)
     assert full["metric"].item() == MIOU

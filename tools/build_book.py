@@ -11,13 +11,18 @@ import platform
 import shutil
 import subprocess
 import sys
+from collections.abc import Collection
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import nbformat
 import run_notebooks
 
 from wbcore.files import ROOT, sha256, write_bytes
+
+if TYPE_CHECKING:
+    from wbcore.claims import Decision
 
 BUILD = ROOT / "book" / "_build"
 INPUTS = ("wbcore", "data", "constraints.txt")
@@ -80,6 +85,48 @@ def status_table(notebooks: dict[str, bytes]) -> bytes:
     return "\n".join([*rows, "", f"Python {platform.python_version()}, {versions}.", ""]).encode()
 
 
+def claims_tables(notebooks: Collection[str]) -> bytes:
+    """What the claims page includes: a table for each paper; a notebook is linked where the book has it."""
+    from wbcore.claims import decide, load_claims  # here, because it loads torch
+    from wbcore.plots import data_label, label
+    from wbcore.records import load_records
+    from wbcore.tables import metric_label
+
+    records, claims, lines = load_records(), load_claims(), []
+    for paper in dict.fromkeys(claim.paper for claim in claims):
+        lines += [f"## {paper}", "", ":::{list-table} What the records say"]
+        lines += [":header-rows: 1", f":name: tab-claims-{paper.lower()}", ":class: claims", ""]
+        lines += ["* - claim", "  - measured", "  - difference (points)", "  - verdict"]
+        for claim in (one for one in claims if one.paper == paper):
+            decision = decide(claim, records)
+            place = (
+                f"[{claim.place}](/notebooks/{claim.notebook}.ipynb)" if claim.notebook in notebooks else claim.place
+            )
+            lines.append(f"* - {claim.wording} {'○ ' if claim.known else ''}({place})")
+            if claim.check is None:
+                lines += [f"  - {claim.not_testable}", "  - –"]
+            else:
+                check, sign = claim.check, {"greater": "\\>", "within": "≈"}[claim.check.relation]
+                margin = f", margin {100 * check.margin:g}" if check.margin else ""
+                lines.append(
+                    f"  - {label(check.left)} {sign} {label(check.right)}: {metric_label(check.metric)}, "
+                    f"{data_label(check.data)}{margin}"
+                )
+                lines.append(f"  - {_difference(decision)}")
+            lines.append(f"  - **{decision.verdict}**")
+        lines += [":::", ""]
+    return "\n".join(lines).encode()
+
+
+def _difference(decision: "Decision") -> str:
+    if decision.comparison is None:
+        return "–"
+    value, low, high, n = decision.comparison.difference
+    interval = "" if low is None or high is None else f" [{100 * low:+.1f}, {100 * high:+.1f}]"
+    seeds = f", {min(decision.seeds)} seeds" if min(decision.seeds) > 1 else ""
+    return f"{100 * value:+.1f}{interval}, {n} images{seeds}"
+
+
 def stage(folder: Path, *, stored: bool) -> None:
     sources = run_notebooks.sources()
     if stored:
@@ -88,6 +135,7 @@ def stage(folder: Path, *, stored: bool) -> None:
         notebooks = {source.stem: executed(source, folder.parent / "executed") for source in sources}
     files = {Path("notebooks") / f"{name}.ipynb": content for name, content in notebooks.items()}
     files[Path("book/_generated/status.md")] = status_table(notebooks)
+    files[Path("book/_generated/claims.md")] = claims_tables(notebooks)
     for path in sorted((ROOT / "book").rglob("*")):
         if path.is_file() and BUILD not in path.parents:
             files[path.relative_to(ROOT)] = path.read_bytes()

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Shaped, UInt8
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
+from wbcore.metrics.intervals import Interval
 from wbcore.records import Record
 
 LABELS = {
@@ -28,6 +30,7 @@ LABELS = {
 
 DATA_LABELS = {
     "cutouts": "Cutouts",
+    "cutouts_recognition": "Cutouts, names",
     "weizmann": "Weizmann horses",
     "coco200": "COCO-200",
     "voc2012": "VOC 2012 val",
@@ -46,6 +49,9 @@ COLOURS = {
     "vit_tiny_pretrained": _PALETTE[4],
 }
 """One colour per architecture through the whole book; baselines are grey."""
+
+_GROUND = "#e9ebee"
+"""Behind what is transparent."""
 
 MASK_COLOURS = ("#ffd400", "#00d4ff", "#ff5db1")
 """First, second and third mask of MaskCut; bright, because they are drawn over photographs."""
@@ -81,28 +87,41 @@ def colour(model: str) -> str:
     return COLOURS.get(model, _BASELINE)
 
 
-def forest(panels: Mapping[str, Sequence[Record]], *, unit: str) -> Figure:
-    """One panel per title: a row for each record, its value as a dot and its interval as a line, in percent.
+def forest(panels: Mapping[str, Sequence[Record]], series: Mapping[str, str], *, unit: str) -> Figure:
+    """One panel per title: a row for each model, its values as dots and their intervals as lines, in percent.
 
+    ``series`` names the metrics to show; the first is drawn as a disc, the second below it as a smaller diamond.
     Baselines (no colour of their own) are hollow, so that what has learned stands out from what has not.
     """
-    rows = max(len(records) for records in panels.values())
-    figure, axes = plt.subplots(1, len(panels), figsize=(3.6 * len(panels) + 1, 0.42 * rows + 1.3), squeeze=False)
+    models = list(dict.fromkeys(record.model for records in panels.values() for record in records))
+    height = 0.42 * len(models) + 1.6
+    figure, axes = plt.subplots(1, len(panels), figsize=(3.6 * len(panels) + 1, height), squeeze=False)
+    markers = dict(zip(series, ("o", "D"), strict=False))
     for axis, (title, records) in zip(axes[0], panels.items(), strict=True):
-        for row, record in enumerate(records):
+        shown = [model for model in models if any(record.model == model for record in records)]
+        for record in records:
+            row = shown.index(record.model) + 0.26 * (list(series).index(record.metric) - (len(series) - 1) / 2)
             low = record.value if record.low is None else record.low
             high = record.value if record.high is None else record.high
             shade = colour(record.model)
-            axis.plot([100 * low, 100 * high], [row, row], color=shade, linewidth=2.5, solid_capstyle="round")
+            axis.plot([100 * low, 100 * high], [row, row], color=shade, linewidth=2, solid_capstyle="round")
             face = shade if record.model in COLOURS else "white"
-            axis.plot(100 * record.value, row, "o", color=shade, markerfacecolor=face, markersize=7)
-        axis.set_yticks(range(len(records)), [label(record.model) for record in records])
-        axis.set_ylim(len(records) - 0.5, -0.5)
+            marker = markers[record.metric]
+            size = 7 if marker == "o" else 5
+            axis.plot(100 * record.value, row, marker, color=shade, markerfacecolor=face, markersize=size)
+        axis.set_yticks(range(len(shown)), [label(model) for model in shown])
+        axis.set_ylim(len(shown) - 0.5, -0.5)
         axis.set_xlim(left=0)
         axis.set_title(title)
         axis.set_xlabel(unit)
         axis.grid(axis="x", color="#e3e5e8")
         axis.set_axisbelow(True)
+    if len(series) > 1:
+        handles = [
+            Line2D([], [], linestyle="", marker=markers[metric], color="#4a4f57", markersize=6, label=name)
+            for metric, name in series.items()
+        ]
+        figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
     return figure
 
 
@@ -176,3 +195,57 @@ def _outline(axis: Axes, mask: Bool[np.ndarray, "rows cols"], shade: str) -> Non
         axis.plot([col / cols] * 2, [(row - 1) / rows, row / rows], color=shade, linewidth=2, clip_on=False)
     for row, col in zip(*np.nonzero(down), strict=True):
         axis.plot([(col - 1) / cols, col / cols], [row / rows] * 2, color=shade, linewidth=2, clip_on=False)
+
+
+def by_layer(
+    panels: Mapping[str, Mapping[str, Sequence[Interval]]], *, units: Sequence[str], columns: int = 2
+) -> Figure:
+    """One panel per title: a curve over the layers for each model, dots with their intervals as a band.
+
+    Layers count from 1.  ``units`` are the panels' vertical axes; a panel that crosses zero shows where zero is.
+    Models without a colour of their own, which have learned nothing, are grey and hollow.
+    """
+    rows = -(-len(panels) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(3.9 * columns, 2.9 * rows), squeeze=False)
+    for axis in axes.flat[len(panels) :]:
+        axis.set_axis_off()
+    for axis, (title, curves), unit in zip(axes.flat, panels.items(), units, strict=False):
+        for model, intervals in curves.items():
+            layers, values = range(1, len(intervals) + 1), [interval.value for interval in intervals]
+            low = [one.value if one.low is None else one.low for one in intervals]
+            high = [one.value if one.high is None else one.high for one in intervals]
+            shade = colour(model)
+            axis.fill_between(layers, low, high, color=shade, alpha=0.25, linewidth=0)
+            face = shade if model in COLOURS else "white"
+            axis.plot(layers, values, "o-", color=shade, markerfacecolor=face, markersize=6, label=label(model))
+            axis.set_xticks(layers)
+        bottom, top = axis.get_ylim()
+        if bottom < 0 < top:
+            axis.axhline(0, color="#5b6068", linewidth=1, zorder=0)
+        axis.set_title(title)
+        axis.set_xlabel("layer")
+        axis.set_ylabel(unit)
+        axis.grid(axis="y", color="#e3e5e8")
+        axis.set_axisbelow(True)
+    axes[0, 0].legend(frameon=False, fontsize=9)
+    return figure
+
+
+def image_grid(columns: Mapping[str, Sequence[Shaped[np.ndarray, "_h _w _c"]]], *, side: float = 1.7) -> Figure:
+    """Pictures side by side: one column for each title, the same subjects down the rows, all drawn equally large.
+
+    Pictures are RGB or RGBA, in 8 bits or from 0 to 1.  Photographs are smoothed when they are resized, pictures of
+    tokens (fewer than 64 rows) keep their blocks, and what is transparent shows a light ground.
+    """
+    rows = max(len(pictures) for pictures in columns.values())
+    figure, axes = plt.subplots(
+        rows, len(columns), figsize=(side * len(columns), side * rows + 0.45), squeeze=False, gridspec_kw={"wspace": 0}
+    )
+    for column, (title, pictures) in enumerate(columns.items()):
+        axes[0, column].set_title(title, fontsize=10)
+        for axis, picture in zip(axes[:, column], pictures, strict=True):
+            smooth = "nearest" if len(picture) < 64 else "lanczos"
+            axis.imshow(picture, extent=(0, 1, 1, 0), interpolation=smooth)
+            axis.set(xticks=[], yticks=[], facecolor=_GROUND)
+            axis.spines[:].set_visible(False)
+    return figure

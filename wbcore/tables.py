@@ -18,6 +18,7 @@ METRIC_LABELS = {
     "maskcut_segm/ap75": "seg AP75",
     "maskcut_segm/ap": "seg AP",
     "attention_miou": "mIoU",
+    "top1": "top-1",
 }
 
 
@@ -84,7 +85,8 @@ def order_table(
     """Does each model of ``chain`` beat the next?  The difference in points with its 95 % interval, and a verdict.
 
     Models without a record are passed over.  ``full_metric`` shows a metric with its rule and layer.
-    *holds* when the whole interval is above zero, *fails* when it is below, *undecided* when it spans zero.
+    *holds* when the whole interval is above zero, *fails* when it is below, *undecided* when it spans zero.  *seeds*
+    says how many training runs stand behind the one and the other.
     """
     rows = []
     for name, metric in columns:
@@ -101,6 +103,7 @@ def order_table(
                     "difference (points)": f"{100 * value:+.1f}",
                     "95 % interval": interval,
                     "images": n,
+                    "seeds": f"{len(found[better])} / {len(found[worse])}",
                     "verdict": comparison.verdict,
                 }
             )
