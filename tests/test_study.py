@@ -35,7 +35,14 @@ def runs(tmp_path, monkeypatch):
     measured_on = (Measurement("cutouts", "segmentation", 24, 5), Measurement("weizmann", "val", 24))
     monkeypatch.setitem(study.STUDIES, "mini", one)
     monkeypatch.setattr(study, "WEIGHTS", tmp_path / "weights")
-    monkeypatch.setitem(recording.ARTEFACTS, "mini", recording.Artefact("mini", recording.ablation, measured_on))
+
+    def cells(place):
+        yield from recording.segmentations(
+            recording.ablation("mini", place), measured_on, ("attention", "maskcut"), place
+        )
+        yield from recording.recognitions("mini", place)
+
+    monkeypatch.setitem(recording.ARTEFACTS, "mini", cells)
     monkeypatch.setattr(recording, "recognition_top1", lambda *_arguments, **_options: 0.25)
     monkeypatch.setattr(study, "recognition_top1", lambda *_arguments, **_options: 0.25)
     return tmp_path / "runs"
@@ -111,12 +118,35 @@ def test_what_the_figures_show_is_recorded_from_the_trained_models(runs, tmp_pat
     monkeypatch.setattr(recording, "NOISE_SIGMAS", (10,))
     monkeypatch.setattr(recording, "NOISE_SHARES", (10, 50))
     measured_on = (Measurement("cutouts", "segmentation", 24, 5),)
-    monkeypatch.setitem(recording.ARTEFACTS, "figure", recording.Artefact("mini", sources, measured_on, kinds))
+    monkeypatch.setitem(
+        recording.ARTEFACTS,
+        "figure",
+        lambda place: recording.segmentations(sources("mini", place), measured_on, kinds, place),
+    )
     recording.record_artefact("figure", runs=runs, results=tmp_path / "results")
     records = load_records(tmp_path / "results")
     assert {record.model for record in records} >= names
     assert {record.metric.split("_")[0] for record in records} == set(kinds)
     assert {record.command for record in records} == {"wbcore study figure"}
+
+
+def test_the_objective_is_recorded_layer_by_layer(runs, tmp_path, monkeypatch):
+    assert study.run_study("mini", minutes=math.inf, runs=runs, only=NAMES[0]) == 0
+    first_seed = recording._first_seed
+    monkeypatch.setattr(recording, "lab_data", lambda *_: (Measurement("cutouts", "segmentation", 24, 5),))
+    monkeypatch.setattr(recording, "_first_seed", lambda _study, place, variants: first_seed("mini", place, variants))
+    recording.record_artefact("eq2_objective_by_layer", runs=runs, results=tmp_path / "results")
+    records = load_records(tmp_path / "results")
+    assert {(one.metric, one.model) for one in records} == {
+        (metric, f"crate_layer{layer}") for metric in ("subspace_coding_rate", "nonzero_share") for layer in (1, 2)
+    }
+    for one in records:
+        assert (one.n, len(one.values), one.seeds, one.data) == (5, 5, (0,), "cutouts")
+        assert one.low <= one.value <= one.high
+
+
+def test_every_study_is_recorded():
+    assert set(study.STUDIES) <= set(recording.ARTEFACTS)
 
 
 def test_nothing_is_recorded_for_an_unknown_name():

@@ -85,10 +85,11 @@ def _train(arguments: argparse.Namespace) -> int:
     from wbcore.models import create_model, model_config
     from wbcore.recipes import recipe
     from wbcore.study import training_batches
-    from wbcore.train import Trainer
+    from wbcore.train import Trainer, choose_device
 
+    deadline = time.monotonic() + 60 * arguments.minutes
     settings = dataclasses.replace(recipe(arguments.recipe), **_recipe_changes(arguments.set))
-    device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = choose_device(arguments.device)
     batches = training_batches(
         arguments.data,
         settings,
@@ -103,7 +104,7 @@ def _train(arguments: argparse.Namespace) -> int:
     name = f"{arguments.model}-{arguments.data}-seed{arguments.seed}"
     output = arguments.output or ROOT / "runs" / name
     trainer = Trainer(model, batches, settings, output=output, name=name, seed=arguments.seed, device=device)
-    weights = trainer.run(deadline=time.monotonic() + 60 * arguments.minutes)
+    weights = trainer.run(deadline=deadline)
     if weights is None:
         print(f"stopped at step {trainer.step} of {trainer.total_steps}: run the same command again to go on")
     else:
@@ -112,8 +113,11 @@ def _train(arguments: argparse.Namespace) -> int:
 
 
 def _recipe_changes(pairs: Sequence[str]) -> dict[str, Any]:
-    """``KEY=VALUE`` pairs as fields of a recipe.  Raises: InputError for an unknown field or a pair without a value."""
-    from wbcore.recipes import Recipe
+    """``KEY=VALUE`` pairs as fields of a recipe.
+
+    Raises: InputError for an unknown field, a pair without a value, or a value that the field cannot have.
+    """
+    from wbcore.recipes import Recipe, require_allowed
 
     known = {field.name for field in dataclasses.fields(Recipe)}
     changes = {}
@@ -125,6 +129,9 @@ def _recipe_changes(pairs: Sequence[str]) -> dict[str, Any]:
             changes[key] = json.loads(value)
         except json.JSONDecodeError:
             changes[key] = value  # a word, such as lion
+        if isinstance(changes[key], list):
+            changes[key] = tuple(changes[key])
+        require_allowed(key, changes[key])
     return changes
 
 
@@ -161,10 +168,9 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 
 def _study(arguments: argparse.Namespace) -> int:
-    from wbcore.recording import find_artefact, record_artefact
+    from wbcore.recording import record_artefact
     from wbcore.study import STUDIES, run_study, ship
 
-    find_artefact(arguments.name)
     if arguments.name in STUDIES:
         left = run_study(
             arguments.name,
