@@ -130,3 +130,14 @@ def test_by_layer_shows_every_curve_with_its_band():
     assert (band[:, 1].min(), band[:, 1].max()) == (-1, 3)
     zero = [line for line in shown[0].lines if line not in dots]
     assert [list(line.get_ydata()) for line in zero] == [[0, 0]]
+
+
+def test_image_grid_keeps_tokens_as_blocks_and_photographs_smooth():
+    photograph, tokens = np.zeros((64, 70, 4), np.uint8), np.full((5, 3, 3), 0.5)
+    figure = plots.image_grid({"image": [photograph] * 2, "CRATE\ntokens": [tokens, 0 * tokens]})
+    axes = np.array(figure.axes).reshape(2, 2)
+    assert [axis.get_title() for axis in axes[0]] == ["image", "CRATE\ntokens"]
+    assert [[axis.images[0].get_interpolation() for axis in row] for row in axes] == [["lanczos", "nearest"]] * 2
+    assert axes[0, 1].images[0].get_array().max() == 0.5
+    assert axes[1, 1].images[0].get_array().max() == 0
+    assert {tuple(axis.images[0].get_extent()) for axis in axes.flat} == {(0, 1, 1, 0)}

@@ -13,6 +13,8 @@ CONFIG = BackboneConfig(image_size=24, patch_size=8, dim=12, depth=2, heads=3, n
 class ColourBatches:
     """The label is how bright a noisy image is, so that it can be learned in a few steps."""
 
+    workers = 0
+
     def __init__(self, *, num_examples: int = 24, seed: int = 0) -> None:
         self.name, self.num_classes, self.num_examples, self.seed = "colours", 5, num_examples, seed
         self.fingerprint = f"{seed:064x}"

@@ -238,9 +238,8 @@ def image_grid(columns: Mapping[str, Sequence[Shaped[np.ndarray, "_h _w _c"]]], 
     tokens (fewer than 64 rows) keep their blocks, and what is transparent shows a light ground.
     """
     rows = max(len(pictures) for pictures in columns.values())
-    figure, axes = plt.subplots(
-        rows, len(columns), figsize=(side * len(columns), side * rows + 0.45), squeeze=False, gridspec_kw={"wspace": 0}
-    )
+    size = side * len(columns), side * rows + 0.45
+    figure, axes = plt.subplots(rows, len(columns), figsize=size, squeeze=False)
     for column, (title, pictures) in enumerate(columns.items()):
         axes[0, column].set_title(title, fontsize=10)
         for axis, picture in zip(axes[:, column], pictures, strict=True):

@@ -76,6 +76,8 @@ def test_taps_are_what_the_layers_compute(model):
     for layer, block in enumerate(model.blocks):
         normed = block.norm(tokens[layer])
         assert torch.equal(taps["tokens"][layer], tokens[layer + 1])
+        middle = block.attention(normed) + (tokens[layer] if model.config.skip == "raw" else normed)
+        torch.testing.assert_close(taps["tokens_after_attention"][layer], middle)
         assert torch.equal(taps["cls_attention"][layer], block.attention.cls_attention(normed))
         if model.config.attention == "mssa":
             parts = dict.fromkeys(("queries", "keys", "values", "projections"), block.attention.subspaces(normed))
@@ -119,9 +121,9 @@ def test_unknown_layer(layer):
 
 
 def test_unknown_tap():
-    with pytest.raises(InputError, match="no tap 'attn' in MSSA: choose one of tokens, cls_attention, projections"):
+    with pytest.raises(InputError, match="no tap 'attn' in MSSA: choose one of tokens, tokens_after_attention, cls_a"):
         make().tap(images(), "attn")
-    with pytest.raises(InputError, match="no tap 'projections' in MHSA: choose one of tokens, cls_attention, queries"):
+    with pytest.raises(InputError, match="no tap 'projections' in MHSA: choose one of tokens, tokens_after_attention"):
         make(attention="mhsa").tap(images(), "projections")
 
 

@@ -23,7 +23,16 @@ from wbcore.tokens import TokenLayout, grid_of
 
 DropPath = import_timm().layers.DropPath
 
-TAPS = ("tokens", "cls_attention", "projections", "queries", "keys", "values", "segmentation_feature")
+TAPS = (
+    "tokens",
+    "tokens_after_attention",
+    "cls_attention",
+    "projections",
+    "queries",
+    "keys",
+    "values",
+    "segmentation_feature",
+)
 MAX_REGISTERS = 16
 
 
@@ -159,16 +168,22 @@ class Block(nn.Module):
         self.scale_attention, self.scale_feedforward = scales
         self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
 
-    def forward(self, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
+    def after_attention(self, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
+        """The layer's first half, ``Z^{ℓ+1/2}``: attention and skip."""
         normed = self.norm(tokens)
         carried = tokens if self.skip == "raw" else normed
-        tokens = carried + self.drop_path(self.scale_attention(self.attention(normed)))
+        return carried + self.drop_path(self.scale_attention(self.attention(normed)))
+
+    def forward(self, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
+        tokens = self.after_attention(tokens)
         if self.residual:
             return tokens + self.drop_path(self.scale_feedforward(self.feedforward(tokens)))
         return self.feedforward(tokens)
 
     def tap(self, name: str, tokens: Float[Tensor, "b n d"]) -> Tensor:
         """The value called ``name`` that this layer computes from its input ``tokens``."""
+        if name == "tokens_after_attention":
+            return self.after_attention(tokens)
         normed = self.norm(tokens)
         if name == "cls_attention":
             return self.attention.cls_attention(normed)
@@ -260,6 +275,7 @@ class Backbone(nn.Module):
         ``wanted`` maps a name to layers (0-based; negative ones count from the last).  Names and shapes:
 
         - ``tokens`` ``[b, n, dim]``: after the layer.
+        - ``tokens_after_attention`` ``[b, n, dim]``: half way through it, before ISTA or MLP.
         - ``cls_attention`` ``[b, heads, n]``: the class token's attention row of each head.
         - ``projections`` (MSSA), ``queries``, ``keys``, ``values`` ``[b, n, heads·dim_head]``: heads concatenated.
         - ``segmentation_feature`` ``[b, n, heads·dim_head]``: what MaskCut and PCA read; projections or keys.
