@@ -20,7 +20,19 @@ PARAMETERS = {"profile", "data_root", "device", "seed", "limit"}
 MEBIBYTE = 2**20
 
 # Part of the library → the parts that it must not know.  Everything that is left out may know everything.
-NETWORKS = {"models", "checkpoints", "conversion", "train", "study", "evaluate", "cli"}
+NETWORKS = {
+    "models",
+    "checkpoints",
+    "conversion",
+    "components",
+    "objective",
+    "subjects",
+    "train",
+    "study",
+    "recording",
+    "evaluate",
+    "cli",
+}
 FORBIDDEN = {
     "tokens": NETWORKS | {"metrics", "data", "records", "plots", "losses", "profiles"},
     "models": {"data", "metrics", "train", "study", "evaluate", "records", "plots", "profiles", "cli"},

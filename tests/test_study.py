@@ -145,6 +145,19 @@ def test_the_objective_is_recorded_layer_by_layer(runs, tmp_path, monkeypatch):
         assert one.low <= one.value <= one.high
 
 
+def test_the_components_foreground_is_recorded(runs, tmp_path, monkeypatch):
+    assert study.run_study("mini", minutes=math.inf, runs=runs) == 0
+    first_seed = recording._first_seed
+    monkeypatch.setattr(recording, "lab_data", lambda *_: (Measurement("cutouts", "segmentation", 24, 5),))
+    monkeypatch.setattr(recording, "_first_seed", lambda _study, place: first_seed("mini", place))
+    recording.record_artefact("fig3_pca", runs=runs, results=tmp_path / "results")
+    records = load_records(tmp_path / "results")
+    models = {"crate": (0,), "vit": (0,), "untrained_crate": (0,), "untrained_vit": (0,), "centred_blob": ()}
+    assert {one.model: one.seeds for one in records} == models
+    assert {one.model for one in records if one.weights_sha256} == {"crate", "vit"}
+    assert {one.metric.split("/")[0] for one in records} == {"pca_foreground_iou"}
+
+
 def test_every_study_is_recorded():
     assert set(study.STUDIES) <= set(recording.ARTEFACTS)
 

@@ -7,17 +7,18 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from scipy import stats
 
 from wbcore.checkpoints import load_model
+from wbcore.components import Finder, blob_finder, foreground_records, model_finder, untrained_model
 from wbcore.data.cutouts import fingerprint
 from wbcore.data.example import Dataset
 from wbcore.errors import InputError
 from wbcore.evaluate import Kind, Measurement, resize, segmentation
 from wbcore.files import sha256
 from wbcore.metrics.intervals import bootstrap_mean
-from wbcore.models import create_model, model_config
+from wbcore.metrics.pca import RULES
+from wbcore.models import model_config
 from wbcore.objective import objective_by_layer
 from wbcore.provenance import provenance
 from wbcore.records import RESULTS, Record, save_records
@@ -66,8 +67,7 @@ def _trained(weights: Path, device: str, name: str, **options: Any) -> Subject:
 
 
 def _untrained(model: str, device: str) -> Subject:
-    torch.manual_seed(0)
-    return model_subject(create_model(model), name=f"untrained_{variant_of(model)}", device=device, seed=0)
+    return model_subject(untrained_model(model), name=f"untrained_{variant_of(model)}", device=device, seed=0)
 
 
 def ablation(study: str, place: Place) -> Iterator[Source]:
@@ -205,6 +205,53 @@ def _table2(study: str, size: int, place: Place) -> Iterator[Cell]:
         yield from recognitions(study, place)
 
 
+def _fig3(place: Place) -> Iterator[Cell]:
+    rules, config = tuple(RULES), model_config(find_study("table2").models[0])
+    finders: list[tuple[str, str | None, Callable[[], Finder]]] = [
+        ("centred_blob", None, partial(blob_finder, config.patch_size, rules=rules))
+    ]
+    for variant, model, weights in _first_seed("table2", place):
+        finders.append((variant, sha256(weights), partial(_finder, weights, place.device, rules)))
+        finders.append((f"untrained_{variant}", None, partial(_untrained_finder, model, place.device, rules)))
+    for measurement in lab_data(72):
+        if measurement.data == "cutouts" or place.data_root is not None:
+            dataset = cache(partial(measurement.open, place.data_root))
+            for name, digest, make in finders:
+                seed = None if name == "centred_blob" else 0
+                measure = partial(_foreground, name, seed, digest, make, dataset, measurement, place.device)
+                yield Cell(name, seed, measurement.data, measure)
+
+
+def _finder(weights: Path, device: str, rules: Sequence[str]) -> Finder:
+    return model_finder(load_model(weights)[0].to(device), rules=rules)
+
+
+def _untrained_finder(model: str, device: str, rules: Sequence[str]) -> Finder:
+    return model_finder(untrained_model(model).to(device).eval(), rules=rules)
+
+
+def _foreground(
+    name: str,
+    seed: int | None,
+    digest: str | None,
+    make: Callable[[], Finder],
+    dataset: Callable[[], Dataset],
+    measurement: Measurement,
+    device: str,
+    command: str,
+) -> list[Record]:
+    return foreground_records(
+        {name: make()},
+        dataset(),
+        data=measurement.data,
+        size=measurement.size,
+        command=command,
+        device=device,
+        seeds={} if seed is None else {name: (seed,)},
+        weights_sha256={} if digest is None else {name: digest},
+    )
+
+
 def _fig6(place: Place) -> Iterator[Cell]:
     data = lab_data(72, "cutouts", "coco200")
     return segmentations(by_layer("table2", place), data, ("attention", "maskcut"), place)
@@ -255,6 +302,7 @@ ARTEFACTS: dict[str, Callable[[Place], Iterator[Cell]]] = {
     "table2_imagenette": partial(_table2, "table2_imagenette", 72),
     "table2_gpu_cutouts": partial(_table2, "table2_gpu_cutouts", 128),
     "table2_gpu_imagenette": partial(_table2, "table2_gpu_imagenette", 128),
+    "fig3_pca": _fig3,
     "fig6_depth": _fig6,
     "fig10_epochs": _fig10,
     "fig11_12_noise": _fig11_12,
