@@ -1,35 +1,43 @@
 """MaskCut against the dense official way, side by side in one run: time, and whether every cut is the same.
 
 From the project's root:  OMP_NUM_THREADS=1 python -m benchmarks.maskcut  [--weights vit_tiny.pth --images folder]
+On an accelerator, several images at a time:  python -m benchmarks.maskcut --device cuda --batch 16
 
-Seconds are processor time, which other programs on the machine do not lengthen much; with one thread they are the
-seconds of an idle machine.  ``OMP_NUM_THREADS`` binds both ways alike.
+On a CPU seconds are processor time, which other programs on the machine do not lengthen much; with one thread they are
+the seconds of an idle machine.  ``OMP_NUM_THREADS`` binds both ways alike.  The dense way is always on the CPU.
 """
 
 import argparse
+import itertools
 import json
 import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import scipy
 import torch
+from scipy import ndimage
 from torch import Tensor
 from tqdm import tqdm
 
 from benchmarks.reference.dense_maskcut import DenseRound, affinity, dense_maskcut, second_eigenvector
-from benchmarks.reference.features import PretrainedKeys, blobs, random_network
+from benchmarks.reference.features import PretrainedKeys, TrainedCrate, blobs, random_network
+from wbcore.data import cutouts
 from wbcore.files import DATA, sha256, write_bytes
-from wbcore.metrics.maskcut import maskcut, maskcut_rounds
+from wbcore.metrics.maskcut import Round, maskcut_batch, maskcut_rounds
 from wbcore.metrics.normalized_cut import normalized_cut, similarity_graph
 
 Grid = tuple[int, int]
-# Grid → how many cases of each kind: blobs, a random network's features, a pretrained transformer's.
-COUNTS: dict[Grid, tuple[int, int, int]] = {(30, 30): (12, 8, 20), (23, 37): (8, 6, 6), (60, 60): (1, 1, 3)}
+# Grid → how many cases of each kind: blobs, a random network's features, the project's CRATE's, a pretrained ViT's.
+COUNTS: dict[Grid, tuple[int, int, int, int]] = {
+    (60, 60): (1, 1, 2, 1),
+    (30, 30): (12, 8, 12, 10),
+    (23, 37): (8, 6, 6, 6),
+}
 NOISES = (0.3, 0.8, 1.5, 2.5)
 SIGN_LIMIT = 1000  # tokens: up to here the dense run is repeated with the other sign
 
@@ -44,69 +52,98 @@ class Result:
     maskcut_speedup: float
     seconds: float
     dense_seconds: float
-    passes: list[int]
-    cuts: int  # not degenerate, and so comparable
-    same_cuts: int
-    degenerate: int
-    masks: str  # "same", "tie" (equally extreme entries in several components) or "different"
-    sign_matters: bool | None  # whether the official masks change with the sign of the eigenvectors
+    passes: list[int] = field(default_factory=list)
+    cuts: int = 0  # not degenerate, and so comparable
+    same_cuts: int = 0
+    degenerate: int = 0
+    masks: str = "same"  # or "tie" (its first other mask is one of several as extreme) or "different"
+    sign_matters: bool | None = None  # whether the official masks change with the sign of the eigenvectors
 
 
 def cases(weights: Path | None, images: Path | None) -> Iterator[tuple[str, Grid, Tensor]]:
     """The features to cut, each with the name of its source and its grid."""
+    crate, pictures = TrainedCrate(), cutouts.photographs()
     keys = PretrainedKeys(weights) if weights else None
     photographs = sorted(images.rglob("*.jpg")) if images else []
-    for grid, (num_blobs, num_random, num_pretrained) in COUNTS.items():
+    for grid, (num_blobs, num_random, num_crate, num_pretrained) in COUNTS.items():
         for seed in range(num_blobs):
             yield "blobs", grid, blobs(seed, grid, noise=NOISES[seed % len(NOISES)])
         for seed in range(num_random):
             yield "random network", grid, random_network(seed, grid)
+        for picture in pictures[:num_crate]:
+            yield "trained CRATE", grid, crate(picture.image, grid)
         if keys and photographs:
             for photograph in photographs[:: max(1, len(photographs) // num_pretrained)][:num_pretrained]:
                 yield "pretrained ViT-Ti/16", grid, keys(photograph, grid)
 
 
-def seconds(work: Callable[[], object]) -> float:
-    start = time.process_time()
-    work()
-    return time.process_time() - start
-
-
-def compare(source: str, grid: Grid, tokens: Tensor) -> Result:
-    """Both ways on one image; ours is timed before and after each dense round, which takes far longer."""
-    array = tokens.numpy()
-    graph = similarity_graph(tokens[None], 0.15)
-    rounds = list(maskcut_rounds(tokens[None], grid))  # also the warm-up
-    whole = partial(maskcut, tokens, grid)
-    times, dense_seconds, dense, speedups = [seconds(whole)], 0.0, [], []
-    stream = dense_maskcut(array, grid, peak_sign=1)
-    for _ in rounds:
+def seconds(work: Callable[[], object], device: str) -> float:
+    """How long ``work`` takes: processor time on a CPU, time by the clock on an accelerator."""
+    if device == "cpu":
         start = time.process_time()
-        dense.append(next(stream))
-        dense_seconds += time.process_time() - start
-        cut = partial(normalized_cut, graph, torch.from_numpy(~dense[-1].painted)[None])
-        speedups.append(dense[-1].seconds / statistics.mean(seconds(cut) for _ in range(2)))
-        times.append(seconds(whole))
-    result = Result(
-        source, grid, speedups, dense_seconds / statistics.mean(times), statistics.mean(times), dense_seconds,
-        [], 0, 0, 0, "same", None,
-    )  # fmt: skip
+        work()
+        return time.process_time() - start
+    torch.accelerator.synchronize()
+    start = time.perf_counter()
+    work()
+    torch.accelerator.synchronize()
+    return time.perf_counter() - start
+
+
+def compare(source: str, grid: Grid, tokens: Tensor, device: str) -> list[Result]:
+    """Both ways on a batch of images [b, n, d]; ours is timed before and after each round of dense solutions.
+
+    Our seconds are those of the batch over its size.
+    """
+    arrays, count = tokens.numpy(), len(tokens)
+    tokens = tokens.to(device)
+    graph = similarity_graph(tokens, 0.15)
+    rounds = list(maskcut_rounds(tokens, grid))  # also the warm-up
+    whole = partial(maskcut_batch, tokens, grid)
+    times = [seconds(whole, device)]
+    streams = [dense_maskcut(array, grid, peak_sign=1) for array in arrays]
+    dense: list[list[DenseRound]] = [[] for _ in arrays]
+    dense_seconds = [0.0] * count
+    cut_seconds = []
+    for _ in rounds:
+        for index, stream in enumerate(streams):
+            start = time.process_time()
+            dense[index].append(next(stream))
+            dense_seconds[index] += time.process_time() - start
+        active = torch.from_numpy(np.stack([~found[-1].painted for found in dense])).to(device)
+        cut = partial(normalized_cut, graph, active)
+        cut_seconds.append(statistics.mean(seconds(cut, device) for _ in range(2)) / count)
+        times.append(seconds(whole, device))
+    ours = statistics.mean(times) / count
+    results = []
+    for index, array in enumerate(arrays):
+        speedups = [found.seconds / own for found, own in zip(dense[index], cut_seconds, strict=True)]
+        result = Result(source, grid, speedups, dense_seconds[index] / ours, ours, dense_seconds[index])
+        check(result, array, rounds, dense[index], index)
+        results.append(result)
+    return results
+
+
+def check(result: Result, array: np.ndarray, rounds: list[Round], dense: list[DenseRound], index: int) -> None:
+    """Count in ``result`` where the rounds of image ``index`` agree with the dense ones."""
     painted = np.zeros(len(array), bool)
-    for index, (found, reference) in enumerate(zip(rounds, dense, strict=True)):
-        mask, vector = found.mask[0].numpy(), found.cut.vector[0].numpy()
-        if index == 0 or rounds[index - 1].mask.any():  # else the same problem as before
-            result.passes.append(int(found.cut.passes))
-            result.degenerate += bool(found.cut.degenerate)
-            if not found.cut.degenerate:
+    fresh = True  # whether the problem is another than the round before
+    for found, reference in zip(rounds, dense, strict=True):
+        mask, vector = found.mask[index].cpu().numpy(), found.cut.vector[index].cpu().numpy()
+        degenerate = bool(found.cut.degenerate[index])
+        if fresh:
+            result.passes.append(int(found.cut.passes[index]))
+            result.degenerate += degenerate
+            if not degenerate:
                 result.cuts += 1
                 result.same_cuts += same_cut(vector, expected_vector(array, painted, reference))
         if result.masks == "same" and not np.array_equal(mask, reference.mask):
-            result.masks = "tie" if tied(vector, mask, reference.mask) else "different"
+            result.masks = "tie" if tied(vector, found.foreground[index].cpu().numpy()) else "different"
         painted = painted | mask.ravel()
+        fresh = mask.any()
     if len(array) <= SIGN_LIMIT:
-        other = dense_maskcut(array, grid, peak_sign=-1)
+        other = dense_maskcut(array, result.grid, peak_sign=-1)
         result.sign_matters = any(not np.array_equal(a.mask, b.mask) for a, b in zip(dense, other, strict=True))
-    return result
 
 
 def expected_vector(array: np.ndarray, painted: np.ndarray, reference: DenseRound) -> np.ndarray:
@@ -122,13 +159,14 @@ def same_cut(ours: np.ndarray, reference: np.ndarray) -> bool:
     return np.array_equal(a, b) or np.array_equal(a, ~b)
 
 
-def tied(vector: np.ndarray, *masks: np.ndarray) -> bool:
-    """Whether the eigenvector is equally extreme in both masks, so that rounding chose between them."""
-    inside = [vector[mask.ravel()] for mask in masks]
-    if not all(len(entries) for entries in inside):
-        return False
-    tolerance = 1e-8 * np.abs(vector).max()
-    return any(abs(extreme(inside[0]) - extreme(inside[1])) <= tolerance for extreme in (np.max, np.min))
+def tied(vector: np.ndarray, foreground: np.ndarray) -> bool:
+    """Whether several components of the foreground [rows, cols] hold its extreme entry, so that rounding chooses."""
+    inside = foreground.ravel()
+    entries = vector if vector[inside].mean() > vector.mean() else -vector
+    seeds = inside & (entries >= entries[inside].max() - 1e-8 * np.abs(vector).max())
+    labels = np.empty(foreground.shape, np.int32)
+    ndimage.label(foreground, output=labels)
+    return len(np.unique(labels.ravel()[seeds])) > 1
 
 
 def spread(values: Iterable[float]) -> dict[str, float]:
@@ -170,23 +208,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--weights", type=Path, help="timm's vit_tiny_patch16_224, as a state dict")
     parser.add_argument("--images", type=Path, help="a folder with photographs (*.jpg, at any depth)")
+    parser.add_argument("--device", default="cpu", help="where ours runs")
+    parser.add_argument("--batch", type=int, default=1, help="images of one kind that ours takes at a time")
     parser.add_argument("--out", type=Path, default=DATA / "results" / "benchmarks" / "maskcut.json")
     arguments = parser.parse_args()
     if (arguments.weights is None) != (arguments.images is None):
         parser.error("--weights and --images belong together")
 
     header = {
-        "device": "cpu",
-        "seconds": "processor time",
+        "device": arguments.device,
+        "batch": arguments.batch,
+        "seconds": "processor time" if arguments.device == "cpu" else "time by the clock",
         "threads": torch.get_num_threads(),
         "versions": {"torch": torch.__version__, "scipy": scipy.__version__, "numpy": np.__version__},
         "weights": sha256(arguments.weights) if arguments.weights else None,
     }
     results, text = [], ""
-    for case in tqdm(cases(arguments.weights, arguments.images), "images", sum(map(sum, COUNTS.values()))):
-        results.append(compare(*case))
-        text = json.dumps(header | report(results), indent=2)
-        write_bytes(arguments.out, text.encode() + b"\n")  # after each, so that an interrupted run is not lost
+    everything = tqdm(cases(arguments.weights, arguments.images), "images", sum(map(sum, COUNTS.values())))
+    for (source, grid), group in itertools.groupby(everything, key=lambda case: case[:2]):
+        for batch in torch.stack([tokens for *_, tokens in group]).split(arguments.batch):
+            results += compare(source, grid, batch, arguments.device)
+            text = json.dumps(header | report(results), indent=2)
+            write_bytes(arguments.out, text.encode() + b"\n")  # after each, so that an interrupted run is not lost
     print(text)
 
 

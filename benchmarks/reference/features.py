@@ -1,4 +1,4 @@
-"""Features to cut: synthetic ones, a random network's on drawn images, a pretrained transformer's on photographs."""
+"""Features to cut: synthetic ones, a random network's on drawn images, trained networks' on photographs."""
 
 import math
 from pathlib import Path
@@ -10,6 +10,8 @@ from PIL import Image
 from torch import Tensor
 
 from wbcore._compat import import_timm
+from wbcore.checkpoints import load_model
+from wbcore.files import DATA
 
 
 def blobs(seed: int, grid: tuple[int, int], *, dim: int = 384, count: int = 4, noise: float = 1.0) -> Tensor:
@@ -40,6 +42,22 @@ def _discs(generator: torch.Generator, size: tuple[int, int], count: int) -> Ten
         inside = (row - y * size[0]) ** 2 + (col - x * size[1]) ** 2 < (min(size) * (0.1 + 0.2 * radius)) ** 2
         labels[inside] = number
     return labels
+
+
+class TrainedCrate:
+    """The segmentation features of the CRATE that the project trained and ships."""
+
+    def __init__(self) -> None:
+        self.model, _ = load_model(DATA / "weights" / "crate_lab_patch8_72.safetensors")
+
+    @torch.no_grad()
+    def __call__(self, photograph: np.ndarray, grid: tuple[int, int]) -> Tensor:
+        """Features [n, d] of a photograph [h, w, 3] resized to 8 pixels a patch."""
+        size = (8 * grid[1], 8 * grid[0])
+        resized = Image.fromarray(photograph).resize(size, Image.Resampling.LANCZOS)
+        image = torch.from_numpy(np.array(resized)).permute(2, 0, 1)[None]
+        taps = self.model.taps(self.model.normalise(image), {"segmentation_feature": (-1,)})
+        return self.model.layout(image).patches(taps["segmentation_feature"][-1])[0].clone()
 
 
 class PretrainedKeys:

@@ -114,7 +114,11 @@ def test_a_small_gap_is_not_degenerate():
 def test_a_graph_that_does_not_converge_is_degenerate(monkeypatch):
     tokens = features("noise", 11, (11, 13))
     monkeypatch.setattr(module, "_MAX_STEPS", 3)
-    assert normalized_cut(similarity_graph(tokens[None], TAU)).degenerate.item()
+    cut = normalized_cut(similarity_graph(tokens[None], TAU))
+    assert cut.degenerate.item()
+    assert cut.eigenvalue.isnan().all()
+    assert cut.gap.isnan().all()
+    assert not cut.vector.any()
 
 
 def test_batch_equals_loop():
@@ -152,6 +156,14 @@ def test_neighbour_sums_have_the_accuracy_of_float64(scale):
     values = scale * torch.randn(2, 3, 53, generator=generator, dtype=torch.float64)
     expected = values @ graph.double()
     torch.testing.assert_close(module._neighbour_sums(graph, values), expected, rtol=0, atol=1e-13 * scale)
+
+
+def test_neighbour_sums_of_the_ends_of_the_range_are_exact():
+    """The largest magnitudes of both signs, a power of two, the smallest digit, and nothing at all."""
+    values = torch.tensor([1.0, -1.0, 0.5, 2.0**-50, -(2.0**-50), 0.0, 1 - 2.0**-50], dtype=torch.float64)
+    graph = torch.eye(7, dtype=torch.int8)[None]
+    assert torch.equal(module._neighbour_sums(graph, values[None, None])[0, 0], values)
+    assert not module._neighbour_sums(graph, torch.zeros_like(values)[None, None]).any()
 
 
 class TestSimilarityGraph:

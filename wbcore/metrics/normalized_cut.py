@@ -8,6 +8,7 @@ a sum.  Nothing more is ever asked of the graph: the eigenvector comes from a fe
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -30,8 +31,9 @@ _BLOCK = 2  # two vectors at a time: a double eigenvalue shows, and one pass ove
 _MAX_STEPS = 256
 _TOLERANCE = 1e-10  # of the eigenvector
 _NOISE = 1e-13  # the smallest residual that rounding lets us see
-_ROWS = 512  # of the graph, made at a time
-_DIGITS, _DIGIT_BITS = 8, 7  # of a fixed-point number in `_neighbour_sums`: 8 digits carry a float64
+_ROWS = 256  # of the graph, made at a time
+_FIXED_BITS = 62  # of a fixed-point number in `_neighbour_sums`
+_HALF_DIGITS = 0x0080808080808080  # added, it makes the low seven bytes of a number digits that begin at -128
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +43,8 @@ class Cut:
     ``vector`` has ``vᵀ D v = 1``, and its *peak*, the entry of largest magnitude (the first of equal ones), is
     positive.  ``gap`` is the distance from ``eigenvalue`` to the third smallest one.  ``degenerate`` says that no
     vector is defined: the gap is at most ``DEGENERATE_GAP``, so that many partitions are equally good, or the method
-    did not converge.  ``passes`` counts the products with the graph that it took.
+    did not converge (then ``eigenvalue`` and ``gap`` are NaN and ``vector`` is zero).  ``passes`` counts the products
+    with the graph that it took.
     """
 
     vector: Float[Tensor, "b n"]
@@ -85,9 +88,8 @@ def similarity_graph(features: Float[Tensor, "b n d"], tau: float) -> Graph:
         unit = F.normalize(features.float(), dim=-1)
         for start in range(0, n, _ROWS):  # the upper triangle and its mirror: half the work, no one-sided edge
             stop = min(start + _ROWS, n)
-            alike = unit[:, start:stop] @ unit[:, start:].mT > tau
-            graph[:, start:stop, start:] = alike
-            graph[:, stop:, start:stop] = alike[..., stop - start :].mT
+            torch.gt(unit[:, start:stop] @ unit[:, start:].mT, tau, out=graph[:, start:stop, start:])
+            graph[:, stop:, start:stop] = graph[:, start:stop, stop:].mT
     return graph
 
 
@@ -98,49 +100,55 @@ def normalized_cut(graph: Graph, active: Bool[Tensor, "b n"] | None = None) -> C
     included, but stays in the graph with affinity ``EPS`` to every token.
 
     The largest eigenvalues ``1 - λ`` of ``D^-½ A D^-½`` below the known first (eigenvector ``D^½ 1``) are found in the
-    space spanned by two random vectors and their successive products with that matrix, kept orthonormal in float64.
-    It grows until the residual bounds the error of the eigenvector by 1e-10.
+    space spanned by the products of two random vectors with that matrix and the successive products of these, kept
+    orthonormal in float64.  The first pass over the graph gives the degrees too.  The space grows until the residual,
+    read from the next block (Lanczos), bounds the error of the eigenvector by 1e-10.
 
     Source: Shi and Malik, Normalized Cuts and Image Segmentation; CutLER, ``maskcut.py`` (``scipy.linalg.eigh``).
     Deviates: iterative where the official code is dense; ``tests/metrics/test_normalized_cut.py`` compares them.
     """
     b, n, _ = graph.shape
-    device = graph.device
-    present = torch.ones(b, n, device=device, dtype=torch.float64) if active is None else active.double()
+    new = partial(torch.empty, device=graph.device, dtype=torch.float64)
+    present = new(b, 1, n).fill_(1) if active is None else active[:, None].double()
 
     def affinity_sums(values: Float[Tensor, "b k n"]) -> Float[Tensor, "b k n"]:
-        edges = present[:, None] * _neighbour_sums(graph, values * present[:, None])
+        edges = present * _neighbour_sums(graph, values * present)
         return EPS * values.sum(-1, keepdim=True) + (1 - EPS) * edges
 
-    with _exact_products(device):
-        root_degree = affinity_sums(torch.ones(b, 1, n, device=device, dtype=torch.float64)).sqrt()
-        size = min(n, 1 + _MAX_STEPS * _BLOCK)
-        basis = torch.empty(b, size, n, device=device, dtype=torch.float64)
-        images = torch.empty_like(basis)
-        basis[:, :1] = root_degree / root_degree.norm(dim=-1, keepdim=True)
+    with _exact_products(graph.device):
         start = torch.randn(_BLOCK, n, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-        block = start.to(device).expand(b, -1, -1)
+        ones_and_start = torch.cat([torch.ones_like(start[:1]), start]).to(graph.device)
+        degree, block = affinity_sums(ones_and_start.expand(b, -1, -1)).split([1, _BLOCK], dim=1)
+        root_degree = degree.sqrt()
+        size = 1 + _BLOCK * (min(n, _MAX_STEPS) + 1)
+        basis = new(b, size, n)
+        basis[:, :1] = root_degree / root_degree.norm(dim=-1, keepdim=True)
+        _append_orthonormal(basis, 1, block / root_degree)
 
-        vector = torch.zeros(b, n, device=device, dtype=torch.float64)
-        top = torch.zeros(b, 2, device=device, dtype=torch.float64)
-        passes = torch.ones(b, device=device, dtype=torch.int64)
-        done = torch.zeros(b, device=device, dtype=torch.bool)
-        for step, used in enumerate(range(1, size, _BLOCK)):
-            end = min(used + _BLOCK, size)
-            _append_orthonormal(basis, used, block[:, : end - used])
+        projected = new(b, size, size)  # of which only the lower triangle is written and read
+        vector, top = new(b, n).fill_(0), new(b, 2).fill_(torch.nan)
+        passes = torch.ones(b, device=graph.device, dtype=torch.int64)
+        done = torch.zeros(b, device=graph.device, dtype=torch.bool)
+        for step, used in enumerate(range(1, size - _BLOCK, _BLOCK)):
+            end = used + _BLOCK
             block = affinity_sums(basis[:, used:end] / root_degree) / root_degree
-            images[:, used:end] = block
+            _append_orthonormal(basis, end, block)
+            projected[:, used:end, : end + _BLOCK] = block @ basis[:, : end + _BLOCK].mT
             passes += ~done
-            if step > 24 and step % 8 and end < size:  # the longer the basis, the dearer the look at it
+            if step > 24 and step % 8:  # the larger the basis, the dearer the look at it
                 continue
-            values, vectors, residuals = _largest_ritz_pairs(basis[:, 1:end], images[:, 1:end])
+            values, weights = torch.linalg.eigh(projected[:, 1:end, 1:end])
+            values, weights = values[:, -2:].flip(-1), weights[..., -2:].flip(-1)
+            residuals = (projected[:, used:end, end : end + _BLOCK].mT @ weights[:, -_BLOCK:]).norm(dim=-2)
             gap = values[:, :1] - values[:, 1:]
-            vector = torch.where(done[:, None], vector, vectors)
-            top = torch.where(done[:, None], top, values)
             bound = torch.cat([_TOLERANCE * gap, 0.1 * gap], dim=-1).clamp_min(_NOISE)
-            done |= (residuals <= bound).all(-1)
-            if done.all():
-                break
+            found = ~done & (residuals <= bound).all(-1)
+            if found.any():
+                vector[found] = (weights[found, None, :, 0] @ basis[found, 1:end])[:, 0]
+                top[found] = values[found]
+                done |= found
+                if done.all():
+                    break
         gap = top[:, 0] - top[:, 1]
         vector = vector / root_degree[:, 0]
         peak = equals_maximum(vector.abs()).int().argmax(-1, keepdim=True)
@@ -158,48 +166,38 @@ def equals_maximum(values: Float[Tensor, "b n"]) -> Bool[Tensor, "b n"]:
 
 
 def _neighbour_sums(graph: Graph, values: Float[Tensor, "b k n"]) -> Float[Tensor, "b k n"]:
-    """``values @ graph`` with the accuracy of float64, by one product of small integers.
+    """``graph @ values``, for each row of ``values``, with the accuracy of float64, by one product of small integers.
 
-    The values are written in fixed point with ``_DIGITS`` digits of ``_DIGIT_BITS`` bits.  A digit is exact in int8,
-    bfloat16 and float32 alike, and a sum of digits in int32 and float32: the result does not depend on the
-    order of summation, the number of threads or the device.
+    The values are written in fixed point to the base 256, with digits from -128 to 127: the bytes of an integer.  A
+    digit is exact in int8 and float32 alike, and a sum of digits in int32 and float32: it depends neither on the order
+    of summation nor on the device.
     """
-    shifts = torch.arange(_DIGITS, device=values.device)[:, None, None] * _DIGIT_BITS
     unit = values.abs().amax(dim=(1, 2), keepdim=True).clamp_min(torch.finfo(torch.float64).tiny)
-    fixed = (values * (2.0 ** (_DIGITS * _DIGIT_BITS - 2) / unit)).round().long()[:, None] >> shifts
-    fixed[:, :-1] &= 2**_DIGIT_BITS - 1  # the last digit carries the sign
-    digits = fixed.flatten(1, 2).to(graph.dtype)
+    fixed = (values.mT / unit * 2.0**_FIXED_BITS).round().long().contiguous()
+    digits = ((fixed + _HALF_DIGITS) ^ _HALF_DIGITS).view(torch.int8)  # the last digit carries the sign
     if graph.dtype == torch.int8:  # several times faster on a CPU than any other product
-        sums = torch.stack([torch.ops.aten._int_mm(edges, rows.T).T for edges, rows in zip(graph, digits, strict=True)])
+        sums = torch.stack(
+            [torch.ops.aten._int_mm(edges, columns) for edges, columns in zip(graph, digits, strict=True)]
+        )
     else:
-        sums = torch.bmm(digits, graph)
-    weights = 2.0 ** (shifts - (_DIGITS * _DIGIT_BITS - 2))
-    return (sums.double().unflatten(1, (_DIGITS, -1)) * weights).sum(1) * unit
+        sums = torch.bmm(graph, digits.to(graph.dtype))
+    weights = 256.0 ** torch.arange(8, device=values.device, dtype=torch.float64) / 2.0**_FIXED_BITS
+    return (sums.double().unflatten(-1, (-1, 8)) @ weights).mT * unit
 
 
 def _append_orthonormal(basis: Float[Tensor, "b m n"], used: int, block: Float[Tensor, "b k n"]) -> None:
     """Write the rows of ``block`` into ``basis`` behind its first ``used`` rows, orthonormal to all before them.
 
+    The images of the last rows have components, but for rounding errors, along the last two blocks alone: these are
+    taken out first, and of what remains then those along all rows.
     A row that adds no direction becomes zero and then stands for an eigenvalue 0.  The one sought is never below:
     all eigenvalues sum to the trace, at least 1, and the first alone is 1.
     """
+    near = max(0, used - 2 * _BLOCK)
     for row in range(block.shape[1]):
-        before = basis[:, : used + row]
-        new = block[:, row : row + 1]
-        size = new.norm(dim=-1, keepdim=True)
-        for _ in range(2):  # a second time, against the rounding errors of the first
+        image = new = block[:, row : row + 1]
+        for first in (near, 0):
+            before = basis[:, first : used + row]
             new = new - (new @ before.mT) @ before
         norm = new.norm(dim=-1, keepdim=True)
-        basis[:, used + row] = torch.where(norm > 1e-13 * size, new / norm, 0.0)[:, 0]
-
-
-def _largest_ritz_pairs(
-    basis: Float[Tensor, "b m n"], images: Float[Tensor, "b m n"]
-) -> tuple[Float[Tensor, "b 2"], Float[Tensor, "b n"], Float[Tensor, "b 2"]]:
-    """The two largest eigenvalues within ``basis``, the vector of the first, and both residuals."""
-    projected = basis @ images.mT
-    values, weights = torch.linalg.eigh((projected + projected.mT) / 2)
-    values, weights = values[:, -2:].flip(-1), weights[..., -2:].flip(-1).mT
-    vectors = weights @ basis
-    residuals = (weights @ images - values[..., None] * vectors).norm(dim=-1)
-    return values, vectors[:, 0], residuals
+        basis[:, used + row] = torch.where(norm > 1e-13 * image.norm(dim=-1, keepdim=True), new / norm, 0.0)[:, 0]
