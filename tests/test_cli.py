@@ -66,6 +66,8 @@ def test_study(monkeypatch, capsys):
     monkeypatch.setattr(recording, "record_artefact", lambda *_arguments, **_options: ["records.json"])
     assert cli.main(["study", "table2", "--minutes", "1"]) == 0
     assert capsys.readouterr().out.splitlines() == ["shipped a.safetensors", "3 cells left", "measured records.json"]
+    assert cli.main(["study", "table2", "--minutes", "1", "--train-only"]) == 0
+    assert capsys.readouterr().out.splitlines() == ["shipped a.safetensors", "3 cells left"]
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,9 @@ def test_a_study_from_end_to_end(runs, tmp_path):
     }
 
     shipped = study.ship("mini", runs)
-    assert [path.name for path in shipped] == [f"{name}.safetensors" for name in NAMES]
+    epochs = [f"{NAMES[0]}-epoch00{epoch}" for epoch in (1, 2)]  # of the first model, so that its course can be shown
+    assert [path.stem for path in shipped] == [*NAMES, *epochs]
+    assert study.ship("mini", runs) == []
     original = load_file(study.cell_folder("mini", NAMES[0], 0, runs) / "model.safetensors")
     for name, tensor in read_safetensors(shipped[0]).items():
         half_step = original[name].abs().amax(-1, keepdim=True) / 254

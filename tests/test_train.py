@@ -22,8 +22,8 @@ from tests.data import miniatures
 from wbcore.checkpoints import load_model
 from wbcore.errors import InputError
 from wbcore.files import ROOT
-from wbcore.recipes import RECIPES, Recipe, recipe
-from wbcore.train import Trainer, learning_rate, top1
+from wbcore.recipes import Recipe
+from wbcore.train import Trainer, choose_device, learning_rate, top1
 
 RECIPE = Recipe(epochs=3, batch_size=8, learning_rate=1e-2, precision="float32", label_smoothing=0.1)
 VARIANTS = {
@@ -128,6 +128,46 @@ def test_on_epoch_and_card(tmp_path):
     assert card.weights_sha256 == hashlib.sha256(weights.read_bytes()).hexdigest()
 
 
+def test_metrics_outlive_a_kill_after_the_last_step(tmp_path, monkeypatch):
+    def killed(_run):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_finish", killed)
+        with pytest.raises(KeyboardInterrupt):
+            trainer(tmp_path).run(on_epoch=lambda epoch, _model: {"top1": epoch / 10})
+    assert not (tmp_path / "model.safetensors").exists()
+    weights = trainer(tmp_path).run(on_epoch=lambda _epoch, _model: pytest.fail("there is nothing left to measure"))
+    assert load_model(weights)[1].metrics == {"top1": 0.3}
+
+
+def test_weights_in_half_precision(tmp_path):
+    options = {"output": tmp_path, "name": "tiny", "device": "cpu"}
+    run = Trainer(tiny.model(), tiny.ColourBatches(), RECIPE, dtype=torch.float16, **options)
+    half = load_file(run.run())
+    assert {tensor.dtype for tensor in half.values()} == {torch.float16}
+    assert all(torch.equal(tensor, run.model.state_dict()[name].half()) for name, tensor in half.items())
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated")  # torch's compiler uses it
+def test_compiled_training_is_the_same_training(tmp_path):
+    whole = trainer(tmp_path / "whole").run()
+    with torch.compiler.set_stance("force_eager"):  # everything but the compiler, which takes a minute
+        compiled = trainer(tmp_path / "compiled", replace(RECIPE, compile=True)).run()
+    assert compiled.read_bytes() == whole.read_bytes()
+
+
+def test_a_checkpoint_that_does_not_know_the_newest_fields_goes_on(tmp_path):
+    run = trainer(tmp_path / "parts")
+    run.run(max_steps=4)
+    state = torch.load(run.checkpoint, weights_only=True)
+    del state["identity"]["recipe"]["rand_augment"], state["identity"]["config"]["std"]
+    del state["metrics"], state["random_cuda"]
+    torch.save(state, run.checkpoint)
+    whole = trainer(tmp_path / "whole").run()
+    assert trainer(tmp_path / "parts").run().read_bytes() == whole.read_bytes()
+
+
 @pytest.mark.parametrize(
     ("change", "named"),
     [
@@ -159,18 +199,22 @@ def test_a_damaged_checkpoint_is_named_and_kept(tmp_path, damage):
     assert run.checkpoint.read_bytes() == damaged
 
 
-def test_a_loss_that_is_not_finite_keeps_the_last_checkpoint(tmp_path):
-    run = trainer(tmp_path)
-    run.run(max_steps=2)
-    before = run.checkpoint.read_bytes()
-    broken = trainer(tmp_path)
-    broken._restore()
-    with torch.no_grad():
-        broken.model.head.weight.fill_(math.nan)
-    broken._restore = lambda: None
-    with pytest.raises(InputError, match="tiny: the loss is nan at step 3; lower learning_rate"):
+@pytest.mark.parametrize("variant", ["adamw", "lion", "ema"])
+@pytest.mark.parametrize("name", ["head.weight", "blocks.0.norm.bias"])
+def test_a_gradient_that_is_not_finite_keeps_the_last_checkpoint(tmp_path, variant, name):
+    settings, config = VARIANTS[variant]
+    trainer(tmp_path / "broken", settings, config).run(max_steps=2)
+    broken = trainer(tmp_path / "broken", settings, config, save_every=-1)
+    before = broken.checkpoint.read_bytes()
+    hook = dict(broken.model.named_parameters())[name].register_hook(lambda gradient: gradient + math.inf)
+    with pytest.raises(
+        InputError, match=r"tiny: the weights are not finite at step 3 .*lower learning_rate.*last\.ckpt"
+    ):
         broken.run()
-    assert run.checkpoint.read_bytes() == before
+    hook.remove()
+    assert broken.checkpoint.read_bytes() == before
+    whole = trainer(tmp_path / "whole", settings, config).run()
+    assert trainer(tmp_path / "broken", settings, config).run().read_bytes() == whole.read_bytes()
 
 
 def test_a_full_disk_keeps_the_last_checkpoint(tmp_path, monkeypatch):
@@ -196,10 +240,15 @@ def test_too_few_examples(tmp_path):
         trainer(tmp_path, batches=tiny.ColourBatches(num_examples=7))
 
 
-def test_recipes():
-    assert recipe("crate_in21k") is RECIPES["crate_in21k"]
-    with pytest.raises(InputError, match="unknown recipe 'lab13': did you mean lab12"):
-        recipe("lab13")
+def test_device(monkeypatch, tmp_path):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert [choose_device(name) for name in (None, "cpu", "cuda")] == ["cuda", "cpu", "cuda"]
+    with pytest.raises(InputError, match="device='gpu' is not to be had: choose cpu or cuda"):
+        choose_device("gpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert choose_device() == "cpu"
+    with pytest.raises(InputError, match=r"device='cuda' is not to be had: choose cpu$"):
+        Trainer(tiny.model(), tiny.ColourBatches(), RECIPE, output=tmp_path, name="tiny", device="cuda")
 
 
 COMMAND = """
@@ -216,7 +265,7 @@ sys.exit(cli.main(sys.argv[1:]))
 
 def test_killed_without_warning_and_started_again(tmp_path):
     miniatures.image_folder(tmp_path)
-    settings = ["epochs=40", "batch_size=2", "precision=float32", "learning_rate=1e-3"]
+    settings = ["epochs=12", "batch_size=2", "precision=float32", "learning_rate=1e-3"]
     command = [sys.executable, "-c", COMMAND, "train", "tiny", "--data", "imagenet", "--data-root", str(tmp_path)]
     command += ["--device", "cpu", *(part for one in settings for part in ("--set", one)), "--output"]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": ROOT}
@@ -227,7 +276,7 @@ def test_killed_without_warning_and_started_again(tmp_path):
         process.send_signal(signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL
     step = torch.load(checkpoint, weights_only=True)["step"]
-    assert 0 < step < 120
+    assert 0 < step < 36
     digests = set()
     for output in (checkpoint.parent, tmp_path / "whole"):
         subprocess.run([*command, str(output)], check=True, **quiet)
@@ -236,15 +285,21 @@ def test_killed_without_warning_and_started_again(tmp_path):
 
 
 WORKER = """
-import sys, torch
+import itertools, os, sys, torch
+from types import SimpleNamespace
 torch.set_num_threads(1)
 from tests import test_train
-test_train.trainer(sys.argv[1]).run()
+from wbcore import train
+ticks = itertools.count()
+train.time = SimpleNamespace(monotonic=lambda: next(ticks))
+run = test_train.trainer(sys.argv[1])
+run.run(deadline=float(sys.argv[2 + int(os.environ["RANK"])]))
+print(run.step)
 """
 
 
-def test_two_processes_train_as_one(tmp_path):
-    alone = load_file(trainer(tmp_path / "alone").run())
+def two_processes(output, *deadlines):
+    """Train with two processes, each with its own deadline in readings of its clock; the step that each stops after."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
@@ -252,11 +307,22 @@ def test_two_processes_train_as_one(tmp_path):
     workers = []
     for rank in ("0", "1"):
         environment = {**os.environ, **common, "RANK": rank, "LOCAL_RANK": rank, "PYTHONPATH": str(ROOT)}
-        command = [sys.executable, "-c", WORKER, str(tmp_path / "both")]
-        workers.append(subprocess.Popen(command, env=environment, cwd=ROOT, stderr=subprocess.PIPE, text=True))
+        command = [sys.executable, "-c", WORKER, str(output), *deadlines]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        workers.append(subprocess.Popen(command, env=environment, cwd=ROOT, **pipes))
+    steps = []
     for worker in workers:
-        _, errors = worker.communicate()
+        printed, errors = worker.communicate()
         assert worker.returncode == 0, errors
+        steps.append(int(printed))
+    return steps
+
+
+def test_two_processes_train_as_one(tmp_path):
+    alone = load_file(trainer(tmp_path / "alone").run())
+    first, other = two_processes(tmp_path / "both", "5", "inf")
+    assert 0 < first == other < 9  # the main process's clock decides for both
+    assert two_processes(tmp_path / "both", "inf", "0") == [9, 9]
     both = load_file(tmp_path / "both" / "model.safetensors")
     # The mean of two halves is summed in another order than the whole, and Adam divides by small numbers.
     for name, tensor in alone.items():

@@ -63,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     study = commands.add_parser("study", help="train and measure what stands behind a table or a figure of the book")
     study.add_argument("name", help="for example table2, or fig6_depth, which measures the models of table2")
     study.add_argument("--minutes", type=float, default=0, help="train for so long at most (default: only measure)")
+    study.add_argument("--train-only", action="store_true", help="measure nothing, for a machine that only trains")
     study.add_argument("--only", metavar="MODEL", help="this model's cells only, so that processes can share the work")
     study.add_argument("--data-root", type=Path, metavar="DIR", help="real photographs to measure on, where they are")
     study.add_argument("--device", default="cpu")
@@ -168,10 +169,9 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 
 def _study(arguments: argparse.Namespace) -> int:
-    from wbcore.recording import record_artefact
     from wbcore.study import STUDIES, run_study, ship
 
-    if arguments.name in STUDIES:
+    if arguments.name in STUDIES or arguments.train_only:
         left = run_study(
             arguments.name,
             minutes=arguments.minutes,
@@ -182,8 +182,11 @@ def _study(arguments: argparse.Namespace) -> int:
         for path in ship(arguments.name):
             print(f"shipped {path}")
         print(f"{left} cells left" if left else "all cells are trained")
-    for path in record_artefact(arguments.name, data_root=arguments.data_root, device=arguments.device):
-        print(f"measured {path}")
+    if not arguments.train_only:
+        from wbcore.recording import record_artefact
+
+        for path in record_artefact(arguments.name, data_root=arguments.data_root, device=arguments.device):
+            print(f"measured {path}")
     return 0
 
 

@@ -46,6 +46,13 @@ _ALLOWED: dict[str, tuple[Callable[[Any], bool], str]] = {
 }
 
 
+def require_allowed(field: str, value: Any) -> None:
+    """Raises: InputError if a recipe's ``field`` cannot have ``value``."""
+    allowed, wanted = _ALLOWED[field]
+    if not allowed(value):
+        raise InputError(f"recipe field {field}={value!r}: give {wanted}")
+
+
 @dataclass(frozen=True)
 class Recipe:
     """How a classifier is trained.  The learning rate rises linearly over the warm-up and falls as half a cosine.
@@ -73,10 +80,8 @@ class Recipe:
     """RandAugment of photographs: number of operations, and magnitude of 0 … 30."""
 
     def __post_init__(self) -> None:
-        for name, (allowed, wanted) in _ALLOWED.items():
-            value = getattr(self, name)
-            if not allowed(value):
-                raise InputError(f"recipe field {name}={value!r}: give {wanted}")
+        for name in _ALLOWED:
+            require_allowed(name, getattr(self, name))
 
 
 RECIPES: dict[str, Recipe] = {

@@ -1,6 +1,7 @@
 """The lab studies: which models, on which data, by which recipe and seeds; resumable, within given minutes."""
 
 import difflib
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -8,20 +9,22 @@ from pathlib import Path
 
 import torch
 
-from wbcore.checkpoints import load_model, read_card, save_model
-from wbcore.data.batches import Batches, CutoutBatches, PhotographBatches
+from wbcore.checkpoints import card_path, load_model, read_card, save_model
+from wbcore.data.batches import Batches, CutoutBatches, PhotographBatches, resized_crop
 from wbcore.data.cutouts import Composer, SceneConfig
+from wbcore.data.example import Dataset
 from wbcore.data.registry import open_dataset
 from wbcore.errors import InputError
 from wbcore.files import DATA, ROOT
 from wbcore.models import Backbone, create_model
 from wbcore.recipes import Recipe, recipe
 from wbcore.train import WEIGHTS as RUN_WEIGHTS
-from wbcore.train import Trainer, top1
+from wbcore.train import Trainer, choose_device, top1
 
 RUNS = ROOT / "runs"
 WEIGHTS = DATA / "weights"
 TOP1_SCENES, TOP1_SEED = 2000, 1
+SHIPPED_EPOCHS = (1, 2, 4)
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,9 @@ class Study:
     """Examples of an epoch where the data are composed; photographs have their own number."""
     shipped: bool
     """Whether seed 0 goes into the repository, in 8 bits."""
+    travels: bool = False
+    """Whether cells are trained on a borrowed machine that keeps nothing: weights in half precision, none of them kept
+    along the epochs, and no cell begun that would probably not be finished."""
 
     def cells(self) -> list[tuple[int, str]]:
         """(seed, model) in the order in which they are trained: the first seed of all models comes first."""
@@ -71,6 +77,7 @@ STUDIES: dict[str, Study] = {
         seeds=3,
         epoch_size=9_469,
         shipped=False,
+        travels=True,
     ),
     "table2_gpu_imagenette": Study(
         models=tuple(f"{variant}_lab12_patch8_128" for variant in VARIANTS),
@@ -79,6 +86,7 @@ STUDIES: dict[str, Study] = {
         seeds=3,
         epoch_size=9_469,
         shipped=False,
+        travels=True,
     ),
 }
 
@@ -97,8 +105,16 @@ def training_batches(
     """Training batches of a named data set at ``size`` pixels."""
     if data == "cutouts":
         return CutoutBatches(size=size, num_examples=epoch_size, seed=seed, device=device)
-    dataset = open_dataset(data, data_root=data_root, split="train")
-    return PhotographBatches(dataset, size=size, crop_scale=settings.crop_scale, seed=seed, device=device)
+    # On a CPU training itself is what takes the time, and every core.
+    cores = len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return PhotographBatches(
+        open_dataset(data, data_root=data_root, split="train"),
+        size=size,
+        crop_scale=settings.crop_scale,
+        rand_augment=settings.rand_augment,
+        seed=seed,
+        workers=0 if device == "cpu" else cores,
+    )
 
 
 def recognition_top1(model: Backbone, *, size: int, count: int = TOP1_SCENES) -> float:
@@ -113,9 +129,30 @@ def recognition_top1(model: Backbone, *, size: int, count: int = TOP1_SCENES) ->
     return top1(model, batch, count)
 
 
+def photograph_top1(model: Backbone, dataset: Dataset, *, size: int) -> float:
+    """Top-1 on the photographs of a data set, each resized to a square."""
+    device = next(model.parameters()).device
+
+    def batch(positions: range) -> tuple[torch.Tensor, torch.Tensor]:
+        views, labels = [], []
+        for index in positions:
+            example = dataset[index]
+            rows, cols, _ = example.image.shape
+            views.append(resized_crop(example.image, (0, 0, rows, cols), size))
+            labels.append(example.label)
+        return model.normalise(torch.stack(views).to(device)), torch.tensor(labels, device=device)
+
+    return top1(model, batch, len(dataset))
+
+
 def cell_folder(study: str, model: str, seed: int, runs: Path = RUNS) -> Path:
     """Where one cell of a study keeps its checkpoint and its weights."""
     return runs / study / f"{model}-seed{seed}"
+
+
+def epoch_file(epoch: int) -> str:
+    """The name under which a model is kept after an epoch."""
+    return f"epoch{epoch:03d}.safetensors"
 
 
 def finished_cells(study: str, runs: Path = RUNS) -> Iterator[tuple[int, str, Path]]:
@@ -140,16 +177,23 @@ def run_study(
     """Train cells of a study for ``minutes``, beginning where an earlier call stopped; returns how many are left.
 
     Epochs are fixed by the recipe: the minutes decide only how many cells get done.  ``only`` restricts the call to one
-    model, so that several processes can share the work.
+    model, so that several processes can share the work.  A cell whose weights are elsewhere needs only its card here.
+    Raises: InputError for an unknown study or a device that is not there.
     """
-    study, deadline = find_study(name), time.monotonic() + 60 * minutes
+    study, deadline, device = find_study(name), time.monotonic() + 60 * minutes, choose_device(device)
     done = {(seed, model) for seed, model, _ in finished_cells(name, runs)}
+    for seed, model in study.cells():
+        if card_path(cell_folder(name, model, seed, runs) / RUN_WEIGHTS).is_file():
+            done.add((seed, model))
     left = [cell for cell in study.cells() if cell not in done and only in (None, cell[1])]
+    longest = 0.0
     for number, (seed, model) in enumerate(left):
-        if time.monotonic() >= deadline:
+        started = time.monotonic()
+        if started + longest >= deadline:
             return len(left) - number
         if not _train_cell(name, study, model, seed, device, deadline, data_root, runs):
             return len(left) - number
+        longest = max(longest, time.monotonic() - started) if study.travels else 0.0
     return 0
 
 
@@ -164,12 +208,28 @@ def _train_cell(
     torch.manual_seed(seed)
     network = create_model(model, num_classes=batches.num_classes)
     folder = cell_folder(name, model, seed, runs)
-    trainer = Trainer(network, batches, settings, output=folder, name=f"{model}-seed{seed}", seed=seed, device=device)
+    trainer = Trainer(
+        network,
+        batches,
+        settings,
+        output=folder,
+        name=f"{model}-seed{seed}",
+        seed=seed,
+        device=device,
+        dtype=torch.float16 if study.travels else None,
+    )
 
     def keep_and_measure(epoch: int, trained: Backbone) -> dict[str, float]:
-        measured = {"top1": recognition_top1(trained, size=size)} if study.data == "cutouts" else {}
-        card = replace(trainer.card(measured), training={"epochs_done": epoch})
-        save_model(trained, folder / f"epoch{epoch:03d}.safetensors", card, dtype=torch.float16)
+        if study.travels and epoch < settings.epochs:
+            return {}
+        if study.data == "cutouts":
+            measured = {"top1": recognition_top1(trained, size=size)}
+        else:
+            held_out = open_dataset(study.data, data_root=data_root, split="val")
+            measured = {"top1": photograph_top1(trained, held_out, size=size)}
+        if not study.travels:
+            card = replace(trainer.card(measured), training={"epochs_done": epoch})
+            save_model(trained, folder / epoch_file(epoch), card, dtype=torch.float16)
         return measured
 
     return trainer.run(deadline=deadline, on_epoch=keep_and_measure) is not None
@@ -181,12 +241,20 @@ def variant_of(model: str) -> str:
 
 
 def ship(name: str, runs: Path = RUNS) -> list[Path]:
-    """Copy seed 0 of every trained model of a study into ``data/weights``, in 8 bits; returns what is new."""
-    written = []
-    for seed, model, weights in finished_cells(name, runs):
-        target = WEIGHTS / f"{model}.safetensors"
-        if seed == 0 and find_study(name).shipped and weights != target:
-            network, _ = load_model(weights)
-            save_model(network, target, read_card(weights), dtype=torch.int8)
-            written.append(target)
-    return written
+    """Copy seed 0 of every trained model of a study into ``data/weights``, in 8 bits, and the first model's weights
+    after some epochs, so that the course of a training can be shown; returns what is new.
+    """
+    study = find_study(name)
+    if not study.shipped:
+        return []
+    wanted = {
+        weights: WEIGHTS / f"{model}.safetensors" for seed, model, weights in finished_cells(name, runs) if not seed
+    }
+    for epoch in SHIPPED_EPOCHS:
+        kept = cell_folder(name, study.models[0], 0, runs) / epoch_file(epoch)
+        if kept.is_file():
+            wanted[kept] = WEIGHTS / f"{study.models[0]}-{epoch_file(epoch)}"
+    new = {weights: target for weights, target in wanted.items() if not target.is_file()}
+    for weights, target in new.items():
+        save_model(load_model(weights)[0], target, read_card(weights), dtype=torch.int8)
+    return list(new.values())

@@ -4,24 +4,25 @@ import io
 import math
 import pickle
 import time
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Iterator
+from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
+from accelerate.utils import broadcast, compile_regions
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from wbcore._compat import import_timm
 from wbcore.checkpoints import ModelCard, save_model
-from wbcore.data.batches import Batches
+from wbcore.data.batches import Batches, stream
 from wbcore.errors import InputError
 from wbcore.files import write_bytes
-from wbcore.models.backbone import Backbone
+from wbcore.models.backbone import Backbone, BackboneConfig
 from wbcore.provenance import provenance
 from wbcore.recipes import Recipe
 
@@ -40,13 +41,25 @@ def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
     return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
 
 
+def choose_device(wanted: str | None = None) -> str:
+    """``cpu`` or ``cuda``, by default ``cuda`` where there is one.
+
+    Raises: InputError for another name, or ``cuda`` where there is none.
+    """
+    found = "cuda" if torch.cuda.is_available() else "cpu"
+    if wanted not in (None, "cpu", found):
+        raise InputError(f"device={wanted!r} is not to be had: choose {' or '.join(dict.fromkeys(['cpu', found]))}")
+    return wanted or found
+
+
 class Trainer:
     """Trains one model by one recipe, writing everything to one folder.
 
-    The folder holds ``last.ckpt`` while training goes on and ``model.safetensors`` with its card at the end.  Every
-    batch depends on (seed, epoch, step) alone, so a run that was killed continues to the very weights that an
-    uninterrupted run reaches (exactly on the CPU with one thread count).
-    Raises: InputError if the checkpoint in the folder belongs to another run, or the loss stops being finite.
+    The folder holds ``last.ckpt`` while training goes on and ``model.safetensors`` with its card at the end, in
+    ``dtype`` if one is given.  Every batch depends on (seed, epoch, step) alone, so a run that was killed continues to
+    the very weights that an uninterrupted run reaches (exactly on the CPU with one thread count).
+    Raises: InputError if there is no such device, the checkpoint in the folder belongs to another run, or the weights
+    stop being finite; no checkpoint ever holds such weights.
     """
 
     def __init__(
@@ -60,11 +73,12 @@ class Trainer:
         seed: int = 0,
         device: str | None = None,
         save_every_seconds: float = 60.0,
+        dtype: torch.dtype | None = None,
     ) -> None:
         self.recipe, self.batches, self.output = recipe, batches, Path(output)
-        self.name, self.seed, self.save_every_seconds = name, seed, save_every_seconds
+        self.name, self.seed, self.save_every_seconds, self.dtype = name, seed, save_every_seconds, dtype
         # Precision is ours to set: an Accelerator's is shared by all of a process.
-        self.accelerator = Accelerator(cpu=device == "cpu")
+        self.accelerator = Accelerator(cpu=choose_device(device) == "cpu")
         if recipe.batch_size % self.accelerator.num_processes:
             raise InputError(
                 f"batch_size={recipe.batch_size} is not divisible by {self.accelerator.num_processes} processes"
@@ -87,8 +101,13 @@ class Trainer:
         self.average = None
         if recipe.ema_decay is not None:
             self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay))
-        self.forward = torch.compile(self.network) if recipe.compile else self.network
+        self.forward = self.network
+        if recipe.compile:
+            torch.compiler.reset()  # what other models of this process left counts against a limit
+            self.forward = compile_regions(self.network)  # one layer is compiled and serves for all
         self.step, self.seconds = 0, 0.0
+        self.metrics: dict[str, float] = {}
+        """What was measured after the last epoch."""
 
     @property
     def total_steps(self) -> int:
@@ -127,42 +146,54 @@ class Trainer:
             disable=None if self.accelerator.is_main_process else True,
         )
         started = saved = time.monotonic()
-        done_before, metrics = self.seconds, {}
-        late = started >= deadline
+        done_before = self.seconds
+        batches = stream(self.batches, self._schedule(stop))
+        (late,) = self._agreed(started >= deadline)
         with bar:
             while self.step < stop and not late:
-                loss = self._train_step()
+                loss = self._train_step(*next(batches))
                 self.step += 1
                 bar.update()
                 now = time.monotonic()
-                late = now >= deadline
                 self.seconds = done_before + now - started
-                if self.step % self.steps_per_epoch == 0:
+                late, due = self._agreed(now >= deadline, now - saved > self.save_every_seconds)
+                due = due or late or self.step == stop
+                epoch_ends = self.step % self.steps_per_epoch == 0
+                if due or epoch_ends:
+                    self._require_finite(loss)
+                if epoch_ends:
                     bar.set_postfix(loss=f"{float(loss):.3f}")
-                    self._require_finite(float(loss))
-                    if on_epoch is not None:
-                        metrics = on_epoch(self.step // self.steps_per_epoch, self._best_model())
+                    if on_epoch is not None and self.accelerator.is_main_process:
+                        self.metrics = on_epoch(self.step // self.steps_per_epoch, self._best_model())
                         self.model.train()
-                if now - saved > self.save_every_seconds or self.step == stop or late:
-                    self._require_finite(float(loss))
+                if due:
                     self._save()
                     saved = time.monotonic()
-        if self.step < self.total_steps:
-            return None
-        return self._finish(metrics)
+        return None if self.step < self.total_steps else self._finish()
 
-    def _train_step(self) -> torch.Tensor:
-        epoch, step = divmod(self.step, self.steps_per_epoch)
-        per_process = self.recipe.batch_size // self.accelerator.num_processes
-        first = step * self.recipe.batch_size + self.accelerator.process_index * per_process
-        images, labels = self.batches.batch(epoch, range(first, first + per_process))
+    def _agreed(self, *decisions: bool) -> list[bool]:
+        """The main process's decisions in every process: clocks differ, and all must stop after the same step."""
+        if self.accelerator.num_processes == 1:
+            return list(decisions)
+        return broadcast(torch.tensor(decisions, dtype=torch.uint8, device=self.accelerator.device)).bool().tolist()
+
+    def _schedule(self, stop: int) -> Iterator[tuple[int, range]]:
+        """Epoch and positions of this process's share of every step that is left."""
+        share = self.recipe.batch_size // self.accelerator.num_processes
+        for number in range(self.step, stop):
+            epoch, step = divmod(number, self.steps_per_epoch)
+            first = step * self.recipe.batch_size + self.accelerator.process_index * share
+            yield epoch, range(first, first + share)
+
+    def _train_step(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         device = self.accelerator.device
         images = self.model.normalise(images.to(device, non_blocking=True))
+        labels = labels.to(device, non_blocking=True)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.recipe, self.step, self.steps_per_epoch)
         with torch.autocast(device.type, torch.bfloat16, enabled=self.recipe.precision == "bfloat16"):
             logits = self.forward(images)
-        loss = F.cross_entropy(logits.float(), labels.to(device), label_smoothing=self.recipe.label_smoothing)
+        loss = F.cross_entropy(logits.float(), labels, label_smoothing=self.recipe.label_smoothing)
         self.accelerator.backward(loss)
         if self.recipe.clip_norm is not None:
             self.accelerator.clip_grad_norm_(self.network.parameters(), self.recipe.clip_norm)
@@ -172,11 +203,20 @@ class Trainer:
             self.average.update_parameters(self.model)
         return loss.detach()
 
-    def _require_finite(self, loss: float) -> None:
-        if not math.isfinite(loss):
+    def _require_finite(self, loss: torch.Tensor) -> None:
+        """A loss or a gradient that is not finite shows in the weights or the optimiser's state from then on.
+
+        Looking there, and only before anything is kept, costs no synchronisation at each step; and as these tensors are
+        the same in all processes, all come to the same answer.
+        """
+        states: list[dict[str, Any]] = [self.model.state_dict(), *self.optimizer.state.values()]
+        tensors = [value for state in states for value in state.values() if torch.is_tensor(value)]
+        finite = [tensor.isfinite().all() for tensor in tensors if tensor.device == loss.device]  # not step counters
+        if not torch.stack(finite).all():
             raise InputError(
-                f"{self.name}: the loss is {loss} at step {self.step}; lower learning_rate or set clip_norm "
-                f"(the last good state is in {self.checkpoint})"
+                f"{self.name}: the weights are not finite at step {self.step} (the loss is {float(loss)}); lower "
+                "learning_rate or set clip_norm"
+                + (f" (the last good state is in {self.checkpoint})" if self.checkpoint.is_file() else "")
             )
 
     def _best_model(self) -> Backbone:
@@ -198,7 +238,7 @@ class Trainer:
     def _save(self) -> None:
         if not self.accelerator.is_main_process:
             return
-        stream = io.BytesIO()
+        content = io.BytesIO()
         torch.save(
             {
                 "identity": self._identity(),
@@ -208,15 +248,19 @@ class Trainer:
                 "average": None if self.average is None else self.average.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
                 "random": torch.get_rng_state(),
+                "random_cuda": torch.cuda.get_rng_state() if self.accelerator.device.type == "cuda" else None,
+                "metrics": self.metrics,
             },
-            stream,
+            content,
         )
-        write_bytes(self.checkpoint, stream.getvalue())
+        write_bytes(self.checkpoint, content.getvalue())
 
     def _restore(self) -> None:
         try:
             state = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
             found = state["identity"]
+            found["recipe"] = _completed(Recipe, found["recipe"])
+            found["config"] = _completed(BackboneConfig, found["config"])
         except (RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
             raise InputError(f"{self.checkpoint} is not a whole checkpoint: remove the file to start anew") from error
         wanted = self._identity()
@@ -226,15 +270,17 @@ class Trainer:
                 f"{self.checkpoint} belongs to another run ({different[0]} differs): choose another output folder, "
                 "or remove the file to start anew"
             )
-        self.step, self.seconds = state["step"], state["seconds"]
+        self.step, self.seconds, self.metrics = state["step"], state["seconds"], state.get("metrics", {})
         self.model.load_state_dict(state["model"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         torch.set_rng_state(state["random"])
+        if self.accelerator.device.type == "cuda" and state.get("random_cuda") is not None:
+            torch.cuda.set_rng_state(state["random_cuda"])
 
     def card(self, metrics: dict[str, float]) -> ModelCard:
-        """The card of the model as it is now."""
+        """The card of the model as it is now, with ``metrics`` on it."""
         where = provenance(self.accelerator.device)
         return ModelCard(
             name=self.name,
@@ -252,11 +298,16 @@ class Trainer:
             training={"seconds": round(self.seconds, 1), "device": where["device"], "software": where["software"]},
         )
 
-    def _finish(self, metrics: dict[str, float]) -> Path:
+    def _finish(self) -> Path:
         if self.accelerator.is_main_process:
-            save_model(self._best_model(), self.weights, self.card(metrics))
+            save_model(self._best_model(), self.weights, self.card(self.metrics), dtype=self.dtype)
         self.accelerator.wait_for_everyone()
         return self.weights
+
+
+def _completed(kind: type, values: dict[str, Any]) -> dict[str, Any]:
+    """Fields of ``kind`` that a checkpoint is too old to know have their defaults, which change nothing."""
+    return {field.name: field.default for field in fields(kind) if field.default is not MISSING} | values
 
 
 def _plain(value: Any) -> Any:

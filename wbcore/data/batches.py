@@ -1,18 +1,26 @@
 """Training batches that depend on nothing but (seed, epoch, step): a resumed run sees what it would have seen."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Int, UInt8
+from PIL import Image
 from torch import Tensor
+from torch.utils import data as loading
+from tqdm import tqdm
 
+from wbcore._compat import import_timm
 from wbcore.data.cutouts import Composer, SceneConfig, fingerprint, uniforms
-from wbcore.data.example import Dataset
+from wbcore.data.example import Dataset, Example
 from wbcore.errors import InputError
+
+KEEP_BYTES = 2 * 2**30
+"""Photographs that take no more memory than this are decoded once; larger sets are decoded anew in every epoch."""
 
 
 @runtime_checkable
@@ -24,14 +32,51 @@ class Batches(Protocol):
     num_examples: int
     """Examples of one epoch."""
     fingerprint: str
+    workers: int
+    """Processes that should make batches ahead (:func:`stream`)."""
 
     def batch(self, epoch: int, positions: Sequence[int]) -> tuple[UInt8[Tensor, "b 3 s s"], Int[Tensor, "b"]]:
         """Images and labels at ``positions`` (0 … num_examples - 1) of an epoch."""
         ...
 
 
+def stream(batches: Batches, schedule: Iterable[tuple[int, range]]) -> Iterator[tuple[Tensor, Tensor]]:
+    """The batches of ``schedule``, pairs of an epoch and positions, in order, as many processes as they may make them.
+
+    Raises: InputError, as it was raised in the process that made the batch.
+    """
+    loader = loading.DataLoader(
+        _Answers(batches),
+        batch_size=None,  # a worker makes a whole batch
+        sampler=schedule,
+        num_workers=batches.workers,
+        pin_memory=batches.workers > 0 and torch.cuda.is_available(),
+        generator=torch.Generator(),  # starting a loader must not draw from the generator that training draws from
+    )
+    for answer in loader:
+        if isinstance(answer, InputError):
+            raise answer
+        images, labels = answer
+        yield images, labels
+
+
+class _Answers(loading.Dataset):
+    """Batches as DataLoader wants them.  An InputError is handed over, since DataLoader would rewrite its message."""
+
+    def __init__(self, batches: Batches) -> None:
+        self._batches = batches
+
+    def __getitem__(self, place: tuple[int, range]) -> tuple[Tensor, Tensor] | InputError:
+        try:
+            return self._batches.batch(*place)
+        except InputError as error:
+            return error
+
+
 class CutoutBatches:
     """Cutouts scenes, new ones in every epoch; the label is the identity of the main object."""
+
+    workers = 0  # composed on the device, faster than any model learns from them
 
     def __init__(
         self, *, size: int, num_examples: int = 30_000, seed: int = 0, device: torch.device | str = "cpu"
@@ -49,11 +94,12 @@ class CutoutBatches:
 
 
 class PhotographBatches:
-    """Photographs of a labelled data set: shuffled each epoch, randomly cropped and mirrored on the device.
+    """Photographs of a labelled data set: shuffled each epoch, randomly cropped, resized and mirrored.
 
-    Every photograph is decoded once and kept in memory with its shorter side at ``size``·8/7 pixels or less, so this is
-    for sets of some ten thousand images.  ``crop_scale`` is the share of the area that a crop keeps.
-    Raises: InputError if the data set has no labels.
+    ``crop_scale`` is the share of the area that a crop keeps; (1, 1) is the central square.  ``rand_augment`` adds
+    RandAugment (Cubuk et al., 2020): number of operations, and magnitude of 0 … 30.
+    A set that fits into ``keep_bytes`` when decoded is decoded once, with the same result.
+    Raises: InputError if the data set has no labels, or a photograph cannot be read.
     """
 
     def __init__(
@@ -62,52 +108,79 @@ class PhotographBatches:
         *,
         size: int,
         crop_scale: tuple[float, float] = (0.35, 1.0),
+        rand_augment: tuple[int, int] | None = None,
         seed: int = 0,
-        device: torch.device | str = "cpu",
+        workers: int = 0,
+        keep_bytes: int = KEEP_BYTES,
     ) -> None:
         self.name, self.fingerprint = f"{dataset.name}-{size}px", dataset.fingerprint
         self.num_examples, self.num_classes = len(dataset), len(dataset.classes)
-        self._size, self._crop_scale, self._seed, self._device = size, crop_scale, seed, torch.device(device)
-        self._images, labels = [], []
-        for index in range(len(dataset)):
-            example = dataset[index]
-            if example.label is None:
-                raise InputError(f"{example.name} of {dataset.name} has no label: choose a classification data set")
-            self._images.append(_shrink(example.image, round(size * 8 / 7)))
-            labels.append(example.label)
-        self._labels = torch.tensor(labels, device=self._device)
+        self.workers = workers
+        self._size, self._crop_scale, self._seed = size, crop_scale, seed
+        self._augment = None if rand_augment is None else _rand_augment(*rand_augment)
+        self._examples: Dataset | list[Example] = dataset
+        sample = [dataset[index] for index in range(0, len(dataset), max(1, len(dataset) // 32))]
+        _require_labels(sample, dataset)
+        if len(dataset) * np.mean([example.image.nbytes for example in sample]) <= keep_bytes:
+            with ThreadPoolExecutor() as pool:
+                decoded = pool.map(dataset.__getitem__, range(len(dataset)))
+                self._examples = list(tqdm(decoded, total=len(dataset), desc=f"decoding {dataset.name}", disable=None))
+            _require_labels(self._examples, dataset)
 
     @functools.lru_cache(maxsize=1)  # noqa: B019 - one permutation, of the current epoch
     def _order(self, epoch: int) -> np.ndarray:
         return np.random.Generator(np.random.Philox(key=[self._seed, epoch])).permutation(self.num_examples)
 
     def batch(self, epoch: int, positions: Sequence[int]) -> tuple[UInt8[Tensor, "b 3 s s"], Int[Tensor, "b"]]:
-        u = uniforms(self._seed + 1, [epoch * self.num_examples + position for position in positions], 4)
-        chosen = self._order(epoch)[list(positions)]
-        crops = [self._crop(self._images[index], row.tolist()) for index, row in zip(chosen, u, strict=True)]
-        return torch.stack(crops), self._labels[torch.from_numpy(chosen).to(self._device)]
+        u = uniforms(self._seed + 1, [epoch * self.num_examples + position for position in positions], 6)
+        examples = [self._examples[index] for index in self._order(epoch)[list(positions)].tolist()]
+        images = [self._view(example.image, row) for example, row in zip(examples, u.tolist(), strict=True)]
+        return torch.stack(images), torch.tensor([example.label for example in examples])
 
-    def _crop(self, image: UInt8[Tensor, "3 h w"], u: list[float]) -> UInt8[Tensor, "3 s s"]:
-        height, width = image.shape[-2:]
-        low, high = self._crop_scale
-        if (low, high) == (1.0, 1.0):
-            side, top, left = min(height, width), (height - min(height, width)) // 2, (width - min(height, width)) // 2
-        else:
-            area = (low + u[0] * (high - low)) * height * width
-            side = max(8, min(round(area**0.5), height, width))
-            top, left = int(u[1] * (height - side + 1)), int(u[2] * (width - side + 1))
-        crop = image[:, top : top + side, left : left + side].to(self._device)
-        resized = F.interpolate(crop[None].float(), (self._size,) * 2, mode="bilinear", antialias=True)[0]
-        resized = resized.flip(-1) if u[3] < 0.5 else resized
-        return resized.round().clamp(0, 255).to(torch.uint8)
+    def _view(self, image: UInt8[np.ndarray, "h w 3"], u: list[float]) -> UInt8[Tensor, "3 s s"]:
+        view = resized_crop(image, crop_box(image.shape[0], image.shape[1], u[:4], self._crop_scale), self._size)
+        view = view.flip(-1) if u[4] < 0.5 else view
+        if self._augment is None:
+            return view.contiguous()
+        with torch.random.fork_rng(devices=[]):  # torchvision draws from the global generator
+            torch.manual_seed(int(u[5] * 2**24))
+            augmented = self._augment(Image.fromarray(view.permute(1, 2, 0).numpy()))  # faster than on tensors
+        return torch.from_numpy(np.array(augmented)).permute(2, 0, 1)
 
 
-def _shrink(image: UInt8[np.ndarray, "h w 3"], shorter: int) -> UInt8[Tensor, "3 rows cols"]:
-    tensor = torch.from_numpy(np.array(image)).permute(2, 0, 1)
-    height, width = tensor.shape[-2:]
-    scale = shorter / min(height, width)
-    if scale >= 1:
-        return tensor
-    size = (round(height * scale), round(width * scale))
-    resized = F.interpolate(tensor[None].float(), size, mode="bilinear", antialias=True)[0]
-    return resized.round().clamp(0, 255).to(torch.uint8)
+def crop_box(height: int, width: int, u: Sequence[float], scale: tuple[float, float]) -> tuple[int, int, int, int]:
+    """(top, left, rows, cols) of a random crop, from four uniform numbers: area, aspect, and the two places.
+
+    Source: torchvision's RandomResizedCrop: the area's share lies in ``scale``, the aspect in 3:4 … 4:3.
+    Deviates: a box that sticks out is cut off, not drawn again; ``scale=(1, 1)`` is the central square.
+    """
+    if scale == (1.0, 1.0):
+        side = min(height, width)
+        return (height - side) // 2, (width - side) // 2, side, side
+    area = (scale[0] + u[0] * (scale[1] - scale[0])) * height * width
+    aspect = (3 / 4) ** (1 - 2 * u[1])
+    rows = min(max(1, round((area / aspect) ** 0.5)), height)
+    cols = min(max(1, round((area * aspect) ** 0.5)), width)
+    return int(u[2] * (height - rows + 1)), int(u[3] * (width - cols + 1)), rows, cols
+
+
+def resized_crop(
+    image: UInt8[np.ndarray, "h w 3"], box: tuple[int, int, int, int], size: int
+) -> UInt8[Tensor, "3 s s"]:
+    """The part (top, left, rows, cols) of an image as a square of ``size`` pixels (bilinear with antialiasing)."""
+    top, left, rows, cols = box
+    crop = torch.from_numpy(image[top : top + rows, left : left + cols].copy()).permute(2, 0, 1)
+    return F.interpolate(crop[None], (size, size), mode="bilinear", antialias=True)[0]
+
+
+def _rand_augment(operations: int, magnitude: int) -> Callable[[Image.Image], Image.Image]:
+    import_timm()  # makes torchvision importable beside any build of torch
+    from torchvision.transforms import RandAugment
+
+    return RandAugment(operations, magnitude, num_magnitude_bins=31)
+
+
+def _require_labels(examples: Iterable[Example], dataset: Dataset) -> None:
+    for example in examples:
+        if example.label is None:
+            raise InputError(f"{example.name} of {dataset.name} has no label: choose a classification data set")

@@ -73,7 +73,7 @@ class MSSA(Attention):
 
     Source: CRATE, Eq. (5).  Notation: ``subspaces.weight`` stacks the U*ₖ, ``heads`` is K, ``dim_head`` is p.
     Deviates: with ``tied=False`` (the default, and the official code) the way back is a free linear map with a bias
-    instead of U; the factor √(N+1)ε² is absorbed by it.  ``tied=True`` uses U itself.
+    instead of U, which absorbs the constant factor of Eq. (5).  ``tied=True`` uses U itself, without that factor.
     """
 
     segmentation_feature = "projections"
