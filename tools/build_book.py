@@ -135,7 +135,8 @@ def stage(folder: Path, *, stored: bool) -> None:
         notebooks = {source.stem: executed(source, folder.parent / "executed") for source in sources}
     files = {Path("notebooks") / f"{name}.ipynb": content for name, content in notebooks.items()}
     files[Path("book/_generated/status.md")] = status_table(notebooks)
-    files[Path("book/_generated/claims.md")] = claims_tables(notebooks)
+    contents = (ROOT / "book" / "_toc.yml").read_text()
+    files[Path("book/_generated/claims.md")] = claims_tables({name for name in notebooks if f"/{name}\n" in contents})
     for path in sorted((ROOT / "book").rglob("*")):
         if path.is_file() and BUILD not in path.parents:
             files[path.relative_to(ROOT)] = path.read_bytes()
