@@ -1,5 +1,7 @@
 """Claims are read strictly and decided by intervals."""
 
+from dataclasses import replace
+
 import pytest
 
 from tests.tiny import record
@@ -48,7 +50,8 @@ def test_what_cannot_be_decided():
 
 
 def test_seeds_are_counted():
-    records = [*two(0.5, 0.4), record(0.52, seeds=(1,))]
+    first = [replace(one, seeds=(0,)) for one in two(0.5, 0.4)]
+    records = [*first, record(0.52, seeds=(1,))]
     assert decide(claim(), records).seeds == (2, 1)
 
 

@@ -7,6 +7,7 @@ import torch
 from tests import tiny
 from wbcore.components import (
     blob_finder,
+    depth_pictures,
     foreground_records,
     model_finder,
     patch_features,
@@ -15,7 +16,7 @@ from wbcore.components import (
 )
 from wbcore.data.example import VOID, Example
 from wbcore.metrics.attention import NoObjectError
-from wbcore.metrics.pca import class_components
+from wbcore.metrics.pca import class_components, depth_components
 
 SIZE, GRID = 24, (3, 3)
 
@@ -136,3 +137,16 @@ def test_portrait_shows_the_foreground_and_nothing_else():
         assert np.array_equal(cutout[..., 3], 255 * np.kron(foreground, np.ones((8, 8))))
         np.testing.assert_allclose(colours[..., :3], found.colours[index])
         assert np.array_equal(colours[..., 3], foreground)
+
+
+def test_pictures_by_layer_hold_every_image_in_grey_and_in_colour():
+    model, seen = tiny.model(), images(3)
+    examples = [Example(str(index), image.permute(1, 2, 0).numpy()) for index, image in enumerate(seen)]
+    found = depth_pictures(model, examples, size=SIZE, layers=(0, 1))
+    assert list(found) == [0, 1]
+    for layer, pictures in found.items():
+        expected = depth_components(patch_features(model, seen, layers=(layer,))[layer], GRID)
+        assert len(pictures) == 2 * len(examples)
+        for index in range(len(examples)):
+            np.testing.assert_allclose(pictures[2 * index], expected.first[index][..., None].expand(*GRID, 3))
+            np.testing.assert_allclose(pictures[2 * index + 1], expected.colours[index])

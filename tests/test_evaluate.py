@@ -9,8 +9,8 @@ import torch
 from tests import tiny
 from wbcore.data.example import Example
 from wbcore.errors import InputError
-from wbcore.evaluate import Measurement, look, resize, segmentation
-from wbcore.subjects import Reading, Subject, baseline_subject, model_subject, noisy
+from wbcore.evaluate import Measurement, heads, look, noisy_example, resize, segmentation
+from wbcore.subjects import Reading, Subject, add_noise, baseline_subject, model_subject, noisy
 
 SIZE, PATCH = 40, 8
 GRID = (5, 5)
@@ -197,6 +197,41 @@ def test_a_look_names_the_head():
     assert shown[0].caption.startswith("head ")
     assert shown[1].caption == "mean of heads"
     assert shown[0].heat.shape == GRID
+
+
+def test_a_look_without_masks_does_not_search_for_them():
+    def fail():
+        raise AssertionError("MaskCut was run")
+
+    dataset = Squares(empty=0)
+    careful = Subject("truth", lambda images: replace(truth_subject(dataset).read(images), find=fail))
+    (shown,) = look(careful, [dataset[0]], size=SIZE, masks=False)
+    assert shown.masks is None
+    assert np.array_equal(shown.heat, look(truth_subject(dataset), [dataset[0]], size=SIZE)[0].heat)
+
+
+def test_every_head_is_shown_with_its_fit():
+    dataset = Squares(empty=0)
+    plain = Example("plain", dataset[1].image)
+    annotated, bare = heads(truth_subject(dataset), [dataset[0], plain], size=SIZE)
+    # Objects of 2 and 4 tokens, each even under one head.  60 % of its mass: 2 and 3 tokens of the 6 of both together.
+    assert [one.caption for one in annotated] == ["IoU 33 %", "IoU 50 %"]
+    assert [int((one.heat > 0).sum()) for one in annotated] == [2, 4]
+    assert [one.heat.shape for one in annotated] == [GRID] * 2
+    assert [one.caption for one in bare] == ["", ""]
+    assert [one.masks for one in annotated + bare] == [None] * 4
+
+
+def test_a_noisy_example_is_what_a_noisy_subject_sees():
+    seen = []
+    spy = Subject("spy", lambda images: seen.append(images) or Reading({}, GRID, lambda: None))
+    example = Squares(empty=0)[1]
+    noisy(spy, sigma=50, share=0.5, seed=3).read(resize(example.image, SIZE)[None])
+    shown = noisy_example(example, sigma=50, share=0.5, seed=3)
+    assert np.array_equal(shown.image, seen[0][0].permute(1, 2, 0).numpy())
+    assert shown.semantic is example.semantic
+    with pytest.raises(InputError, match="sigma=-1"):
+        add_noise(seen[0], sigma=-1, share=0.5, generator=torch.Generator())
 
 
 def test_a_limit():

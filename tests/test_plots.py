@@ -37,17 +37,18 @@ def dots(axis, marker="o"):
 def test_forest_shows_every_record(panels):
     figure = plots.forest(panels, ONE, unit="mIoU (%)")
     assert [axis.get_title() for axis in figure.axes] == list(panels)
+    rows = [text.get_text() for text in figure.axes[0].get_yticklabels()]
+    assert rows == [plots.label(model) for model in plots.LABELS]
     for axis, records in zip(figure.axes, panels.values(), strict=True):
         assert axis.get_xlabel() == "mIoU (%)"
-        assert sorted(text.get_text() for text in axis.get_yticklabels()) == sorted(
-            plots.label(one.model) for one in records
-        )
+        heights = [rows[round(dot.get_ydata()[0])] for dot in dots(axis)]
+        assert heights == [plots.label(one.model) for one in records]
         assert [dot.get_xdata()[0] for dot in dots(axis)] == pytest.approx([100 * one.value for one in records])
         spans = [line.get_xdata() for line in axis.lines if line.get_marker() == "None"]
         assert spans[0] == pytest.approx([100 * records[0].low, 100 * records[0].high])
         top, bottom = axis.transData.inverted().transform(axis.transAxes.transform([(0, 1), (0, 0)]))[:, 1]
         assert top < 0  # the first record is the highest row
-        assert bottom > len(records) - 1
+        assert bottom > len(rows) - 1
     assert not figure.legends
 
 
@@ -113,6 +114,50 @@ def test_picture_grid():
     assert not axes[1, 1].lines
 
 
+def test_heat_alone_is_drawn_in_blocks_from_least_to_greatest():
+    heat = np.arange(3, 18, dtype=np.float32).reshape(3, 5)
+    image = np.zeros((11, 13, 3), np.uint8)
+    figure = plots.picture_grid([image], {"CRATE": [plots.Overlay(heat=heat)]}, alone=True)
+    (drawn,) = figure.axes[1].images
+    assert np.array_equal(drawn.get_array(), heat)
+    assert drawn.get_clim() == (3, 17)
+    assert drawn.get_interpolation() == "nearest"
+    assert drawn.get_extent() == figure.axes[0].images[0].get_extent()
+
+
+def test_rows_are_named_beside_their_first_picture():
+    images = [np.zeros((7, 5, 3), np.uint8)] * 3
+    first, second = plots.Overlay(caption="first"), plots.Overlay(caption="second")
+    columns = plots.by_head([[first, second]] * 3)
+    assert columns == {"head 0": (first,) * 3, "head 1": (second,) * 3}
+    figure = plots.picture_grid(images, columns, rows=["clean", "σ = 10", "σ = 25"])
+    figure.canvas.draw()
+    axes = np.array(figure.axes).reshape(3, 3)
+    assert [axis.texts[0].get_text() for axis in axes[:, 0]] == ["clean", "σ = 10", "σ = 25"]
+    assert [[text.get_text() for text in axis.texts] for axis in axes[0, 1:]] == [["first"], ["second"]]
+    for axis in axes[:, 0]:
+        name = axis.texts[0].get_window_extent()
+        assert 0 <= name.x0 < name.x1 <= axis.get_window_extent().x0
+
+
+def test_a_curve_stands_at_its_places():
+    noise = {0: Interval(5.0, 4.0, 6.0, 7), 10: Interval(3.0, 2.5, 3.5, 7), 75: Interval(1.0, None, None, 7)}
+    panels = {"a": {"crate": noise, "vit": {0: noise[0], 25: noise[10]}}, "b": {"centred_blob": noise}}
+    figure = plots.curves(panels, units=["mIoU (%)"] * 2, axes=["σ", "share"])
+    first, second = figure.axes
+    assert (first.get_xlabel(), second.get_xlabel()) == ("σ", "share")
+    assert list(first.get_xticks()) == [0, 10, 25, 75]
+    assert [list(line.get_xdata()) for line in dots(first)] == [[0, 10, 75], [0, 25]]
+    assert list(dots(first)[0].get_ydata()) == [5, 3, 1]
+    assert dots(second)[0].get_markerfacecolor() == "white"
+
+
+def test_names_of_states():
+    assert plots.label("crate_layer3") == "CRATE, layer 3"
+    assert plots.label("crate_mlp_sigma75_share10") == "CRATE-MLP, σ = 75 on 10 %"
+    assert plots.label("another") == "another"
+
+
 def test_by_layer_shows_every_curve_with_its_band():
     curves = {
         "crate": [Interval(0.5 * layer, 0.5 * layer - 1, 0.5 * layer + 1, 7) for layer in range(5)],
@@ -141,3 +186,17 @@ def test_image_grid_keeps_tokens_as_blocks_and_photographs_smooth():
     assert axes[0, 1].images[0].get_array().max() == 0.5
     assert axes[1, 1].images[0].get_array().max() == 0
     assert {tuple(axis.images[0].get_extent()) for axis in axes.flat} == {(0, 1, 1, 0)}
+
+
+def test_a_place_of_the_grid_may_be_empty():
+    picture = np.zeros((64, 70, 3), np.uint8)
+    filled, empty = plots.image_grid({"image": [picture, None]}).axes
+    assert (len(filled.images), len(empty.images)) == (1, 0)
+    assert filled.axison
+    assert not empty.axison
+
+
+def test_a_label_names_the_step():
+    assert plots.label("crate_layer3") == "CRATE, layer 3"
+    assert plots.label("vit_epoch12") == "ViT, epoch 12"
+    assert plots.label("something_else") == "something_else"

@@ -55,6 +55,8 @@ def test_the_papers_profile_on_miniatures(data_root):
     metrics = {(record.data, record.metric) for record in records}
     assert set(paper.columns(["attention_miou/mass60/layer-1"], ["maskcut_bbox/ap"])) <= metrics
     assert {record.n for record in paper.measure(subjects[:1], data_root=data_root, limit=2, command="test")} == {2}
+    only = paper.measure(subjects[:1], data_root=data_root, kinds=("attention",), command="test")
+    assert {record.data for record in only} == {"voc2012"}
 
 
 def test_data_root_from_the_environment(data_root, monkeypatch):
@@ -68,6 +70,14 @@ def test_one_data_set_is_measured_once(data_root):
     records = both.measure(both.subjects(["vit"], data_root=data_root), data_root=data_root, limit=1, command="test")
     assert len({record.metric for record in records}) == len(records)
     assert {record.metric.split("_")[0] for record in records} == {"attention", "maskcut"}
+    one = both.measure(
+        both.subjects(["vit"], data_root=data_root),
+        data_root=data_root,
+        limit=1,
+        kinds=("attention",),
+        command="test",
+    )
+    assert {record.metric.split("_")[0] for record in one} == {"attention"}
 
 
 def test_without_data_root(monkeypatch):

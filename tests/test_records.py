@@ -11,7 +11,19 @@ from scipy import stats
 from tests.tiny import record
 from wbcore.errors import InputError
 from wbcore.metrics.detection import ap_difference, matches_from_lines
-from wbcore.records import greater, load_records, over_seeds, paper_values, save_records, select
+from wbcore.records import (
+    along,
+    by_noise,
+    by_step,
+    greater,
+    kept,
+    load_records,
+    over_seeds,
+    paper_values,
+    save_records,
+    select,
+    step_of,
+)
 
 VALUES = (0.1, 0.4, 0.3, 0.2, 0.5, 0.6, 0.7)
 
@@ -71,6 +83,13 @@ def test_one_seed_keeps_its_interval_over_images():
     assert over_seeds([record(0.4)]) == record(0.4)
 
 
+def test_a_run_that_was_measured_twice_counts_once():
+    twice = [record(0.4, seeds=(0,), weights_sha256="a"), record(0.4, seeds=(0,), weights_sha256="a", command="other")]
+    assert over_seeds(twice).seeds == (0,)
+    assert over_seeds(twice).low == twice[0].low
+    assert over_seeds([*twice, record(0.5, seeds=(1,), weights_sha256="b")]).value == pytest.approx(0.45)
+
+
 def test_several_seeds_by_hand():
     records = [record(value, seeds=(seed,), values=(value, 2 * value)) for seed, value in enumerate((0.2, 0.3, 0.4))]
     mean = over_seeds(records)
@@ -125,6 +144,47 @@ def test_image_by_image_what_is_hard_for_both_cancels():
     assert greater(left, record(0.4, **wide)).verdict == "undecided"
 
 
+def test_what_is_kept_of_ones_own():
+    half = tuple(value / 2 for value in VALUES)
+    assert kept(record(0.2, values=half), record(0.4, values=VALUES)) == pytest.approx((0.5, 0.5, 0.5, len(VALUES)))
+    with pytest.raises(InputError, match="of the same images"):
+        kept(record(0.2, values=half[1:]), record(0.4, values=VALUES))
+    with pytest.raises(InputError, match="of the same images"):
+        kept(record(0.2), record(0.4, values=VALUES))
+    with pytest.raises(InputError, match="cannot be compared"):
+        kept(record(0.2, values=half, data="weizmann"), record(0.4, values=VALUES))
+
+
+def test_noise_begins_at_the_clean_value():
+    records = [
+        record(0.4, values=VALUES),
+        record(0.2, model="crate_sigma10_share50", values=tuple(value / 2 for value in VALUES)),
+        record(0.1, model="crate_sigma10_share25"),
+        record(0.3, model="centred_blob"),
+    ]
+    axis = ("crate", "vit"), "_sigma{}_share50", (10, 25)
+    metric = records[0].metric
+    found = by_noise(records, *axis, data="cutouts", metric=metric, blind=("centred_blob",))
+    assert {model: {level: round(one.value) for level, one in curve.items()} for model, curve in found.items()} == {
+        "crate": {0: 40, 10: 20},
+        "centred_blob": {0: 30, 10: 30, 25: 30},
+    }
+    own = by_noise(records, *axis, data="cutouts", metric=metric, own=True)
+    assert {level: round(one.value) for level, one in own["crate"].items()} == {0: 100, 10: 50}
+
+
+def test_along_an_axis_gaps_are_left_out_and_seeds_averaged():
+    metric = record(0.4).metric
+    noisy = [record(value, model="crate_sigma75_share10", seeds=(seed,)) for seed, value in enumerate((0.2, 0.3))]
+    records = [record(0.4), *noisy, record(0.1, model="vit")]
+    models = {0: "crate", 10: "crate_sigma75_share10", 25: "crate_sigma75_share25"}
+    found = along(records, models, data="cutouts", metric=metric)
+    assert list(found) == [0, 10]
+    assert found[0] == record(0.4)
+    assert found[10] == over_seeds(noisy)
+    assert along(records, models, data="weizmann", metric=metric) == {}
+
+
 def test_without_an_interval_nothing_is_decided():
     found = greater(record(0.9, low=None, high=None), record(0.1))
     assert found.verdict == "undecided"
@@ -156,3 +216,44 @@ def test_two_aps_are_compared_image_by_image():
     assert greater(left, right).verdict == "holds"
     assert greater(left, record(0.4, metric=metric, **wide)).verdict == "undecided"
     assert over_seeds([left, replace(left, seeds=(1,))]).matches is None
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("crate_layer12", ("crate", "layer", 12)),
+        ("crate_mlp_epoch3", ("crate_mlp", "epoch", 3)),
+        ("untrained_crate", ("untrained_crate", "", 0)),
+        ("crate_layers", ("crate_layers", "", 0)),
+    ],
+)
+def test_the_step_in_a_models_name(name, expected):
+    assert step_of(name) == expected
+
+
+def test_a_metric_by_layer():
+    wanted = {"crate_layer11": 0.5, "crate_layer2": 0.3, "vit_layer2": 0.2}
+    metrics = {name: f"attention_miou/mass60/layer{int(name.split('layer')[1]) - 1}" for name in wanted}
+    records = [record(value, model=name, metric=metrics[name]) for name, value in wanted.items()]
+    records += [
+        record(0.1, model="centred_blob", low=None, high=None),  # its metric is that of layer -1
+        record(0.7, model="crate_epoch1"),
+        record(0.8, model="vit_layer11", data="weizmann"),
+    ]
+    found = by_step(records, "layer", data="cutouts", metric="attention_miou/mass60/layer*")
+    assert list(found["crate"]) == [2, 11]
+    assert found["crate"][2] == pytest.approx((30, 28, 33, 7))  # in percent
+    assert found["crate"][11] == pytest.approx((50, 48, 53, 7))
+    assert list(found["vit"]) == [2]
+    assert found["centred_blob"] == dict.fromkeys((2, 11), pytest.approx((10, None, None, 7)))
+    assert found.keys() == {"crate", "vit", "centred_blob"}
+    other = by_step(records, "layer", data="weizmann", metric="*/layer-1")
+    assert other == {"vit": {11: pytest.approx((80, 78, 83, 7))}}
+    epochs = by_step(records, "epoch", data="cutouts", metric="*/layer-1")
+    assert epochs["crate"] == {1: pytest.approx((70, 68, 73, 7))}
+
+
+def test_a_pattern_must_not_mix_metrics():
+    records = [record(0.4, metric=f"attention_miou/mass60/layer-{layer}") for layer in (1, 2)]
+    with pytest.raises(InputError, match="different metrics"):
+        along(records, {1: "crate"}, data="cutouts", metric="attention_miou/mass60/layer*")

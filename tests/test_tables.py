@@ -1,7 +1,12 @@
 """Tables show percent, dashes and verdicts."""
 
+from dataclasses import replace
+
+import pytest
+
 from tests.tiny import record
-from wbcore import tables
+from wbcore import claims, tables
+from wbcore.metrics.intervals import Interval
 
 PLUS_MINUS = "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}"
 MIOU = "attention_miou/mass60/layer-1"
@@ -43,7 +48,7 @@ def test_a_cell_says_how_many_seeds_stand_behind_it():
 
 
 def test_order_of_the_models():
-    records = [record(0.5), record(0.3, model="vit")]
+    records = [record(0.5, seeds=(0,)), record(0.3, model="vit", seeds=(0,))]
     table = tables.order_table(records, MODELS, [("cutouts", MIOU), ("weizmann", MIOU)])
     (row,) = table.to_dict("records")
     assert row["claim"] == "CRATE > ViT"  # a model without a record is passed over
@@ -51,12 +56,90 @@ def test_order_of_the_models():
     assert row["verdict"] == "holds"
     assert row["seeds"] == "1 / 1"
     assert row["metric"] == "mIoU, last layer"
-    full = tables.order_table(records[::-1], ("vit", "crate"), [("cutouts", MIOU)], full_metric=True)
-    assert full["metric"].item() == MIOU
+    full = tables.order_table(records[::-1], ("vit", "crate"), [("cutouts", MIOU)])
+    assert full["metric"].item() == "mIoU, last layer"
     assert full["verdict"].item() == "fails"
 
 
 def test_names_of_metrics():
     assert tables.metric_label("maskcut_bbox/ap50") == "det AP50"
     assert tables.metric_label(MIOU) == "mIoU, last layer"
+    assert tables.metric_label("attention_miou/entries60/layer-2") == "mIoU, 60 % of entries, last but one"
+    assert tables.metric_label("pca_foreground_iou/code/layer-1") == "IoU, rule of the code, last layer"
     assert tables.metric_label("something") == "something"
+
+
+def test_an_ap_of_equal_scores_moves_with_their_order():
+    # One object in each image.  First an object found by the second mask, then by the first mask, then not at all.
+    lines = ("1 2 1:3ff/0", "1 2 0:3ff/0", "1 1")
+    one = record(0.3, metric="maskcut_segm/ap50", matches=lines)
+    other = replace(one, model="vit", matches=("1 1", "1 1", "1 1"))
+    lonely = [replace(one, data="coco200"), replace(other, data="coco200", matches=None)]
+    columns = [(name, "maskcut_segm/ap50") for name in ("coco200", "cutouts")]
+    table = tables.order_range_table([one, replace(one, seeds=(1,)), other, *lonely], ("crate", "vit"), columns)
+    (record_of_both,) = table.to_dict("records")  # neither the second seed nor data where one has no matches
+    row = {key: value for (model, key), value in record_of_both.items() if model in ("", "CRATE")}
+    assert row["data"] == "Cutouts"
+    assert row["metric"] == "seg AP50"
+    assert record_of_both["ViT", "in random orders"] == "0.00 to 0.00"
+    assert record_of_both["CRATE leads", "in random orders"] == "100 %"
+    # Precision at 101 recalls, of which 34 are at most 1/3 and 33 more at most 2/3.  By id: hits at places 2 and 3.
+    assert row["images by id"] == f"{100 * 67 * 2 / 3 / 101:.2f}"
+    # Second image, first, third: hits at places 1 and 4.  Third image, second, first: at places 2 and 5.
+    least, greatest = (34 / 2 + 33 * 2 / 5) / 101, (34 + 33 * 2 / 4) / 101
+    assert row["in random orders"] == f"{100 * least:.2f} to {100 * greatest:.2f}"
+    # By round: the three first masks (hit at place 2), then the second ones (hit at place 4).
+    assert row["by round"] == f"{100 * 67 * 2 / 4 / 101:.2f}"
+
+
+def test_curves_as_numbers():
+    blob, one = Interval(10.0, None, None, 7), Interval(30.0, 28.0, 33.0, 7)
+    panels = {"mIoU": {"crate": {2: one, 11: one}, "centred_blob": {2: blob}}, "AP": {"vit": {1: one}}}
+    table = tables.curve_table(panels, step="layer")
+    assert list(table.columns) == ["layer 1", "layer 2", "layer 11"]
+    assert list(table.index) == [("mIoU", "CRATE"), ("mIoU", "centred blob"), ("AP", "ViT")]
+    cell = f"30.0{PLUS_MINUS}2.5"
+    assert table.to_numpy().tolist() == [["–", cell, cell], ["–", "10.0", "–"], [cell, "–", "–"]]
+
+
+CLAIMS = """
+- {id: a, paper: P, place: Fig. 1, wording: CRATE wins., notebook: here, known: true,
+   test: {metric: attention_miou/mass60/layer-1, data: cutouts, left: crate, relation: greater, right: vit,
+          margin: 0.02}}
+- {id: b, paper: P, place: Fig. 2, wording: They tie., notebook: here,
+   test: {metric: attention_miou/mass60/layer-1, data: cutouts, left: crate_layer2, relation: within, right: vit,
+          margin: 0.01}}
+- {id: c, paper: P, place: Eq. 2, wording: It compresses., notebook: here,
+   test: {metric: subspace_coding_rate, data: cutouts, left: crate, relation: greater, right: vit, margin: 0.0}}
+- {id: d, paper: P, place: Fig. 4, wording: DINO wins., notebook: here, not_testable: no weights}
+- {id: e, paper: P, place: Fig. 5, wording: Elsewhere., notebook: there, not_testable: too large}
+"""
+
+
+@pytest.fixture
+def written_claims(tmp_path, monkeypatch):
+    (tmp_path / "claims.yaml").write_text(CLAIMS)
+    found = claims.load_claims(tmp_path / "claims.yaml")
+    monkeypatch.setattr(tables, "load_claims", lambda: found)
+
+
+@pytest.mark.usefixtures("written_claims")
+def test_claims_of_a_notebook():
+    rate = [
+        record(value, model=name, metric="subspace_coding_rate") for name, value in (("crate", 31.0), ("vit", 40.0))
+    ]
+    table = tables.claims_table([record(0.5, seeds=(0,)), record(0.3, model="vit", seeds=(0,)), *rate], "here")
+    wins, tie, compresses, dino = table.to_dict("records")
+    assert wins["claim"] == "CRATE wins (Fig. 1) ○"
+    assert wins["test"] == "mIoU, last layer on Cutouts: CRATE > ViT + 2 points"
+    assert (wins["difference"], wins["verdict"], wins["images"], wins["seeds"]) == ("+20.0 points", "holds", 7, "1 / 1")
+    assert tie["test"] == "mIoU, last layer on Cutouts: CRATE, layer 2 = ViT ± 1 points"
+    assert (tie["difference"], tie["95 % interval"], tie["verdict"]) == ("–", "–", "not measured yet")
+    assert (compresses["difference"], compresses["verdict"]) == ("-9.0 nats", "fails")
+    assert (dino["test"], dino["verdict"]) == ("no weights", "not testable here")
+
+
+@pytest.mark.usefixtures("written_claims")
+def test_claims_without_any_record():
+    table = tables.claims_table([], "here")
+    assert list(table["verdict"]) == ["not measured yet"] * 3 + ["not testable here"]

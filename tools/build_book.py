@@ -14,15 +14,11 @@ import sys
 from collections.abc import Collection
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import nbformat
 import run_notebooks
 
 from wbcore.files import ROOT, sha256, write_bytes
-
-if TYPE_CHECKING:
-    from wbcore.claims import Decision
 
 BUILD = ROOT / "book" / "_build"
 INPUTS = ("wbcore", "data", "constraints.txt")
@@ -85,46 +81,27 @@ def status_table(notebooks: dict[str, bytes]) -> bytes:
     return "\n".join([*rows, "", f"Python {platform.python_version()}, {versions}.", ""]).encode()
 
 
-def claims_tables(notebooks: Collection[str]) -> bytes:
-    """What the claims page includes: a table for each paper; a notebook is linked where the book has it."""
-    from wbcore.claims import decide, load_claims  # here, because it loads torch
-    from wbcore.plots import data_label, label
+def claims_tables(chapters: Collection[str]) -> bytes:
+    """What the claims page includes: a table for each paper; a claim's place links to its chapter, if there is one."""
+    from wbcore.claims import decide, load_claims  # here, because they load torch
     from wbcore.records import load_records
-    from wbcore.tables import metric_label
+    from wbcore.tables import claim_row
 
     records, claims, lines = load_records(), load_claims(), []
     for paper in dict.fromkeys(claim.paper for claim in claims):
-        lines += [f"## {paper}", "", ":::{list-table} What the records say"]
-        lines += [":header-rows: 1", f":name: tab-claims-{paper.lower()}", ":class: claims", ""]
-        lines += ["* - claim", "  - measured", "  - difference (points)", "  - verdict"]
+        lines += [f"## {paper}", "", ":::{list-table} What the records say", ":header-rows: 1"]
+        lines += [f":name: tab-claims-{paper.lower()}", ":class: claims", ""]
+        lines += ["* - claim", "  - test", "  - difference", "  - verdict"]
         for claim in (one for one in claims if one.paper == paper):
-            decision = decide(claim, records)
-            place = (
-                f"[{claim.place}](/notebooks/{claim.notebook}.ipynb)" if claim.notebook in notebooks else claim.place
-            )
-            lines.append(f"* - {claim.wording} {'○ ' if claim.known else ''}({place})")
-            if claim.check is None:
-                lines += [f"  - {claim.not_testable}", "  - –"]
-            else:
-                check, sign = claim.check, {"greater": "\\>", "within": "≈"}[claim.check.relation]
-                margin = f", margin {100 * check.margin:g}" if check.margin else ""
-                lines.append(
-                    f"  - {label(check.left)} {sign} {label(check.right)}: {metric_label(check.metric)}, "
-                    f"{data_label(check.data)}{margin}"
-                )
-                lines.append(f"  - {_difference(decision)}")
-            lines.append(f"  - **{decision.verdict}**")
+            row = claim_row(decide(claim, records))
+            wording = str(row["claim"])
+            if claim.notebook in chapters:
+                wording = wording.replace(f"({claim.place})", f"([{claim.place}](/notebooks/{claim.notebook}.ipynb))")
+            counts = f"{row['images']} images; seeds: {row['seeds']}"
+            measured = f"{row['difference']} {row['95 % interval']}; {counts}" if row["images"] != "–" else "–"
+            lines += [f"* - {wording}", f"  - {row['test']}", f"  - {measured}", f"  - **{row['verdict']}**"]
         lines += [":::", ""]
     return "\n".join(lines).encode()
-
-
-def _difference(decision: "Decision") -> str:
-    if decision.comparison is None:
-        return "–"
-    value, low, high, n = decision.comparison.difference
-    interval = "" if low is None or high is None else f" [{100 * low:+.1f}, {100 * high:+.1f}]"
-    seeds = f", {min(decision.seeds)} seeds" if min(decision.seeds) > 1 else ""
-    return f"{100 * value:+.1f}{interval}, {n} images{seeds}"
 
 
 def stage(folder: Path, *, stored: bool) -> None:

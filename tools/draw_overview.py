@@ -16,8 +16,8 @@ def main() -> None:
     subjects = lab.subjects(lab.trained(VARIANTS))
     looks = {plots.label(one.name): evaluate.look(one, examples, size=lab.figure_size, layer=-2) for one in subjects}
     figure = plots.picture_grid([example.image for example in examples], looks, side=2.2)
-    with open_atomically(ROOT / "book" / "_static" / "overview.png") as stream:
-        figure.savefig(stream, format="png")
+    with open_atomically(ROOT / "book" / "_static" / "overview.jpg") as stream:
+        figure.savefig(stream, format="jpg", pil_kwargs={"quality": 90, "subsampling": 0})
 
 
 if __name__ == "__main__":

@@ -90,9 +90,10 @@ def decide(claim: Claim, records: Sequence[Record]) -> Decision:
     )
     if not left or not right:
         return Decision(claim, "not measured yet")
-    comparison = greater(over_seeds(left), over_seeds(right), margin=check.margin)
+    left, right = over_seeds(left), over_seeds(right)
+    comparison = greater(left, right, margin=check.margin)
     verdict = comparison.verdict if check.relation == "greater" else _within(comparison, check.margin)
-    return Decision(claim, verdict, comparison, (len(left), len(right)))
+    return Decision(claim, verdict, comparison, (len(left.seeds), len(right.seeds)))
 
 
 def _within(comparison: Comparison, margin: float) -> Literal["holds", "fails", "undecided"]:

@@ -14,7 +14,7 @@ from wbcore.evaluate import BATCH, resize
 from wbcore.metrics.attention import NoObjectError, keep_mass, to_pixels
 from wbcore.metrics.baselines import centred_blob
 from wbcore.metrics.intervals import bootstrap_mean
-from wbcore.metrics.pca import class_components, foreground_iou
+from wbcore.metrics.pca import class_components, depth_components, foreground_iou
 from wbcore.models import Backbone, create_model
 from wbcore.provenance import provenance
 from wbcore.records import Record
@@ -148,6 +148,21 @@ def portrait(
     alpha = found.foreground[..., None].double()
     cutouts = [_cut_out(example.image, mask) for example, mask in zip(examples, found.foreground, strict=True)]
     return Portrait(cutouts, list(torch.cat([found.colours, alpha], dim=-1).numpy()))
+
+
+def depth_pictures(
+    model: Backbone, examples: Sequence[Example], *, size: int, layers: Sequence[int] = (-1,)
+) -> dict[int, list[Float[np.ndarray, "rows cols 3"]]]:
+    """Two pictures of every image, by layer: the first component in grey, then the next three in colour.
+
+    The images are resized to ``size`` and analysed together, each layer by itself; the background stays.
+    """
+    images = torch.stack([resize(example.image, size) for example in examples])
+    found = {}
+    for layer, features in patch_features(model, images, layers=layers).items():
+        first, colours = depth_components(features.cpu(), model.layout(images).grid)
+        found[layer] = list(torch.stack([first[..., None].expand_as(colours), colours], dim=1).flatten(0, 1).numpy())
+    return found
 
 
 def _cut_out(image: UInt8[np.ndarray, "h w 3"], mask: Bool[Tensor, "rows cols"]) -> UInt8[np.ndarray, "h w 4"]:

@@ -22,6 +22,7 @@ from wbcore.metrics.attention import (
     NoObjectError,
     best_head_iou,
     dino_jaccard,
+    head_iou,
     keep_entries,
     keep_mass,
     paper_miou,
@@ -34,7 +35,7 @@ from wbcore.metrics.intervals import bootstrap_mean
 from wbcore.plots import Overlay
 from wbcore.provenance import provenance
 from wbcore.records import Record
-from wbcore.subjects import Reading, Subject
+from wbcore.subjects import Reading, Subject, add_noise
 
 BATCH = 16
 
@@ -192,23 +193,59 @@ def square(image: UInt8[np.ndarray, "h w 3"], side: int) -> UInt8[np.ndarray, "s
     return resize(image, side).permute(1, 2, 0).numpy()
 
 
-def look(subject: Subject, examples: Sequence[Example], *, size: int, layer: int = -1) -> list[Overlay]:
+def noisy_example(example: Example, *, sigma: float, share: float, seed: int = 0) -> Example:
+    """An example as :func:`wbcore.subjects.noisy` shows it to a model at its own size; its annotation stays."""
+    generator = torch.Generator().manual_seed(seed)
+    pixels = torch.from_numpy(np.array(example.image)).permute(2, 0, 1)
+    (image,) = add_noise(pixels[None], sigma=sigma, share=share, generator=generator)
+    return replace(example, image=image.permute(1, 2, 0).numpy())
+
+
+def look(
+    subject: Subject, examples: Sequence[Example], *, size: int, layer: int = -1, masks: bool = True
+) -> list[Overlay]:
     """What a subject sees of some images: one head's attention and MaskCut's masks, to be drawn over the picture.
 
     Where an image is annotated, the head whose mask (60 % of the mass) fits its objects best, which is an oracle's
-    choice as in CRATE's Eq. (13); elsewhere the mean over all heads.  The caption says which.
+    choice as in CRATE's Eq. (13); elsewhere the mean over all heads.  The caption says which.  Without ``masks``
+    only the attention, which is much faster.
     """
     reading = subject.read(torch.stack([resize(example.image, size) for example in examples]))
     grid = reading.grid
     found = []
     for index, example in enumerate(examples):
-        attention = reading.attention[layer][index]
-        if example.semantic is None:
+        attention, objects = reading.attention[layer][index], _objects(example, grid)
+        if objects is None:
             heat, caption = attention.mean(dim=0), "mean of heads"
         else:
-            objects = to_tokens(torch.from_numpy((example.semantic > 0).astype(np.uint8)), grid).flatten() == 1
-            best = best_head_iou(keep_mass(attention, 0.6), objects[None])
+            best = best_head_iou(keep_mass(attention, 0.6), objects)
             head = int(best.head[0])
             heat, caption = attention[head], f"head {head}, IoU {100 * float(best.iou[0]):.0f} %"
-        found.append(Overlay(heat.unflatten(-1, grid).numpy(), reading.masks[index].numpy(), caption))
+        outlines = reading.masks[index].numpy() if masks else None
+        found.append(Overlay(heat.unflatten(-1, grid).numpy(), outlines, caption))
     return found
+
+
+def heads(subject: Subject, examples: Sequence[Example], *, size: int, layer: int = -1) -> list[list[Overlay]]:
+    """The attention of every head over some images: for each image one overlay per head, in the heads' order.
+
+    Where an image is annotated, the caption is the IoU of the head's mask (60 % of the mass) with all its objects
+    together.
+    """
+    reading = subject.read(torch.stack([resize(example.image, size) for example in examples]))
+    found = []
+    for example, attention in zip(examples, reading.attention[layer], strict=True):
+        objects, captions = _objects(example, reading.grid), [""] * len(attention)
+        if objects is not None:
+            (iou,) = head_iou(keep_mass(attention, 0.6), objects)
+            captions = [f"IoU {100 * float(one):.0f} %" for one in iou]
+        heat = attention.unflatten(-1, reading.grid).numpy()
+        found.append([Overlay(one, caption=caption) for one, caption in zip(heat, captions, strict=True)])
+    return found
+
+
+def _objects(example: Example, grid: tuple[int, int]) -> Bool[Tensor, "1 p"] | None:
+    """All annotated objects as one target on the token grid; None where nothing is annotated."""
+    if example.semantic is None:
+        return None
+    return (to_tokens(torch.from_numpy((example.semantic > 0).astype(np.uint8)), grid) == 1).flatten()[None]

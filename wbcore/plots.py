@@ -1,18 +1,21 @@
 """Records and arrays → figures in one style.  Nothing is computed here but where things are drawn."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
+from IPython import get_ipython
 from jaxtyping import Bool, Float, Shaped, UInt8
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib_inline.backend_inline import set_matplotlib_formats
 
 from wbcore.metrics.intervals import Interval
-from wbcore.records import Record
+from wbcore.records import Record, step_of
 
 LABELS = {
     "crate": "CRATE",
@@ -27,6 +30,17 @@ LABELS = {
     "untrained_vit": "ViT, untrained",
 }
 """What tables and figures call a model."""
+
+PAPER_LABELS = {
+    "crate_small": "CRATE-S/8",
+    "crate_base": "CRATE-B/8",
+    "vit_small": "ViT-S/8",
+    "vit_base": "ViT-B/8",
+    "vit_small_dino": "ViT-S/8, DINO",
+    "vit_base_dino": "ViT-B/8, DINO",
+    "vit_dino": "ViT, DINO",
+}
+"""The same for models that stand in the papers' tables and have no records here."""
 
 DATA_LABELS = {
     "cutouts": "Cutouts",
@@ -58,7 +72,13 @@ MASK_COLOURS = ("#ffd400", "#00d4ff", "#ff5db1")
 
 
 def use_style() -> None:
-    """Set the book's figure style for all figures that follow."""
+    """Set the book's figure style for all figures that follow.
+
+    In a notebook they are shown as JPEG without loss of colour resolution: grids of photographs as PNG would be five
+    times as large, and notebooks are kept with their pictures.
+    """
+    if get_ipython() is not None:
+        set_matplotlib_formats("jpeg", pil_kwargs={"quality": 88, "subsampling": 0})
     sns.set_theme(
         context="notebook",
         style="ticks",
@@ -76,7 +96,11 @@ def use_style() -> None:
 
 
 def label(model: str) -> str:
-    return LABELS.get(model, model)
+    """A subject's name in tables and figures: ``crate_layer3`` is "CRATE, layer 3"."""
+    if noise := re.fullmatch(r"(.+)_sigma(\d+)_share(\d+)", model):
+        return f"{label(noise[1])}, σ = {noise[2]} on {noise[3]} %"
+    name, step, number = step_of(model)
+    return (LABELS | PAPER_LABELS).get(name, name) + (f", {step} {number}" if step else "")
 
 
 def data_label(data: str) -> str:
@@ -88,19 +112,20 @@ def colour(model: str) -> str:
 
 
 def forest(panels: Mapping[str, Sequence[Record]], series: Mapping[str, str], *, unit: str) -> Figure:
-    """One panel per title: a row for each model, its values as dots and their intervals as lines, in percent.
+    """One panel per title, all with the same rows: a model's values as dots and their intervals as lines, in percent.
 
     ``series`` names the metrics to show; the first is drawn as a disc, the second below it as a smaller diamond.
     Baselines (no colour of their own) are hollow, so that what has learned stands out from what has not.
     """
-    models = list(dict.fromkeys(record.model for records in panels.values() for record in records))
+    present = dict.fromkeys(record.model for records in panels.values() for record in records)
+    models = [*(model for model in LABELS if model in present), *(model for model in present if model not in LABELS)]
     height = 0.42 * len(models) + 1.6
-    figure, axes = plt.subplots(1, len(panels), figsize=(3.6 * len(panels) + 1, height), squeeze=False)
+    size = 3 * len(panels) + 1.6, height
+    figure, axes = plt.subplots(1, len(panels), figsize=size, squeeze=False, sharey=True)
     markers = dict(zip(series, ("o", "D"), strict=False))
     for axis, (title, records) in zip(axes[0], panels.items(), strict=True):
-        shown = [model for model in models if any(record.model == model for record in records)]
         for record in records:
-            row = shown.index(record.model) + 0.26 * (list(series).index(record.metric) - (len(series) - 1) / 2)
+            row = models.index(record.model) + 0.26 * (list(series).index(record.metric) - (len(series) - 1) / 2)
             low = record.value if record.low is None else record.low
             high = record.value if record.high is None else record.high
             shade = colour(record.model)
@@ -109,8 +134,8 @@ def forest(panels: Mapping[str, Sequence[Record]], series: Mapping[str, str], *,
             marker = markers[record.metric]
             size = 7 if marker == "o" else 5
             axis.plot(100 * record.value, row, marker, color=shade, markerfacecolor=face, markersize=size)
-        axis.set_yticks(range(len(shown)), [label(model) for model in shown])
-        axis.set_ylim(len(shown) - 0.5, -0.5)
+        axis.set_yticks(range(len(models)), [label(model) for model in models])
+        axis.set_ylim(len(models) - 0.5, -0.5)
         axis.set_xlim(left=0)
         axis.set_title(title)
         axis.set_xlabel(unit)
@@ -135,9 +160,19 @@ class Overlay:
 
 
 def picture_grid(
-    images: Sequence[UInt8[np.ndarray, "_h _w 3"]], columns: Mapping[str, Sequence[Overlay]], *, side: float = 1.7
+    images: Sequence[UInt8[np.ndarray, "_h _w 3"]],
+    columns: Mapping[str, Sequence[Overlay]],
+    *,
+    side: float = 1.7,
+    alone: bool = False,
+    rows: Sequence[str] = (),
 ) -> Figure:
-    """The same pictures down the rows: first as they are, then once per column with that column's overlays."""
+    """The same pictures down the rows: first as they are, then once per column with that column's overlays.
+
+    ``alone`` shows a heat map by itself, one block per token, from its least value (dark) to its greatest (bright), as
+    DINO's code and CRATE's figures do; else it glows over the picture.  ``rows`` are the rows' names, written beside
+    the first picture of each.
+    """
     figure, axes = plt.subplots(
         len(images), 1 + len(columns), figsize=(side * (1 + len(columns)), side * len(images) + 0.3), squeeze=False
     )
@@ -145,10 +180,17 @@ def picture_grid(
         _show(axes[row, 0], image)
         for column, overlays in enumerate(columns.values(), start=1):
             _show(axes[row, column], image)
-            _draw_overlay(axes[row, column], image, overlays[row])
+            _draw_overlay(axes[row, column], image, overlays[row], alone)
     for axis, title in zip(axes[0], ["image", *columns], strict=True):
         axis.set_title(title, fontsize=10)
+    for axis, name in zip(axes[:, 0], rows, strict=False):
+        axis.annotate(name, (-0.06, 0.5), xycoords="axes fraction", rotation=90, ha="right", va="center", fontsize=10)
     return figure
+
+
+def by_head(images: Sequence[Sequence[Overlay]]) -> dict[str, tuple[Overlay, ...]]:
+    """Rows of overlays, one for each head, as the columns of :func:`picture_grid`."""
+    return {f"head {number}": column for number, column in enumerate(zip(*images, strict=True))}
 
 
 def _show(axis: Axes, image: UInt8[np.ndarray, "h w 3"]) -> None:
@@ -156,8 +198,11 @@ def _show(axis: Axes, image: UInt8[np.ndarray, "h w 3"]) -> None:
     axis.set_axis_off()
 
 
-def _draw_overlay(axis: Axes, image: UInt8[np.ndarray, "h w 3"], overlay: Overlay) -> None:
-    if overlay.heat is not None:
+def _draw_overlay(axis: Axes, image: UInt8[np.ndarray, "h w 3"], overlay: Overlay, alone: bool) -> None:
+    if overlay.heat is not None and alone:
+        axis.images[0].remove()
+        axis.imshow(overlay.heat, cmap="viridis", extent=(0, 1, 1, 0), interpolation="nearest")
+    elif overlay.heat is not None:
         grey = image.mean(axis=2) / 255
         axis.images[0].set_data(np.repeat(grey[..., None], 3, axis=2))
         shown = overlay.heat / max(float(overlay.heat.max()), 1e-12)
@@ -197,45 +242,62 @@ def _outline(axis: Axes, mask: Bool[np.ndarray, "rows cols"], shade: str) -> Non
         axis.plot([(col - 1) / cols, col / cols], [row / rows] * 2, color=shade, linewidth=2, clip_on=False)
 
 
-def by_layer(
-    panels: Mapping[str, Mapping[str, Sequence[Interval]]], *, units: Sequence[str], columns: int = 2
+def curves(
+    panels: Mapping[str, Mapping[str, Mapping[int, Interval]]],
+    *,
+    units: Sequence[str],
+    axes: Sequence[str],
+    columns: int = 2,
 ) -> Figure:
-    """One panel per title: a curve over the layers for each model, dots with their intervals as a band.
+    """One panel per title: a curve for each model, dots at its places along the axis with their intervals as a band.
 
-    Layers count from 1.  ``units`` are the panels' vertical axes; a panel that crosses zero shows where zero is.
-    Models without a colour of their own, which have learned nothing, are grey and hollow.
+    ``units`` name the panels' vertical axes and ``axes`` their horizontal ones; a panel that crosses zero shows where
+    zero is.  Models without a colour of their own, which have learned nothing, are grey and hollow.
     """
     rows = -(-len(panels) // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(3.9 * columns, 2.9 * rows), squeeze=False)
-    for axis in axes.flat[len(panels) :]:
+    figure, grid = plt.subplots(rows, columns, figsize=(3.9 * columns, 2.9 * rows), squeeze=False)
+    for axis in grid.flat[len(panels) :]:
         axis.set_axis_off()
-    for axis, (title, curves), unit in zip(axes.flat, panels.items(), units, strict=False):
-        for model, intervals in curves.items():
-            layers, values = range(1, len(intervals) + 1), [interval.value for interval in intervals]
-            low = [one.value if one.low is None else one.low for one in intervals]
-            high = [one.value if one.high is None else one.high for one in intervals]
+    for axis, (title, models), unit, name in zip(grid.flat, panels.items(), units, axes, strict=False):
+        for model, intervals in models.items():
+            places, shown = list(intervals), list(intervals.values())
+            low = [one.value if one.low is None else one.low for one in shown]
+            high = [one.value if one.high is None else one.high for one in shown]
             shade = colour(model)
-            axis.fill_between(layers, low, high, color=shade, alpha=0.25, linewidth=0)
+            axis.fill_between(places, low, high, color=shade, alpha=0.25, linewidth=0)
             face = shade if model in COLOURS else "white"
-            axis.plot(layers, values, "o-", color=shade, markerfacecolor=face, markersize=6, label=label(model))
-            axis.set_xticks(layers)
+            values = [one.value for one in shown]
+            axis.plot(places, values, "o-", color=shade, markerfacecolor=face, markersize=6, label=label(model))
+        axis.set_xticks(sorted({place for intervals in models.values() for place in intervals}))
         bottom, top = axis.get_ylim()
         if bottom < 0 < top:
             axis.axhline(0, color="#5b6068", linewidth=1, zorder=0)
         axis.set_title(title)
-        axis.set_xlabel("layer")
+        axis.set_xlabel(name)
         axis.set_ylabel(unit)
         axis.grid(axis="y", color="#e3e5e8")
         axis.set_axisbelow(True)
-    axes[0, 0].legend(frameon=False, fontsize=9)
+    grid[0, 0].legend(frameon=False, fontsize=9)
     return figure
 
 
-def image_grid(columns: Mapping[str, Sequence[Shaped[np.ndarray, "_h _w _c"]]], *, side: float = 1.7) -> Figure:
+def by_layer(
+    panels: Mapping[str, Mapping[str, Sequence[Interval]]], *, units: Sequence[str], columns: int = 2
+) -> Figure:
+    """:func:`curves` over the layers, which count from 1."""
+    counted = {
+        title: {model: dict(enumerate(intervals, start=1)) for model, intervals in models.items()}
+        for title, models in panels.items()
+    }
+    return curves(counted, units=units, axes=["layer"] * len(panels), columns=columns)
+
+
+def image_grid(columns: Mapping[str, Sequence[Shaped[np.ndarray, "_h _w _c"] | None]], *, side: float = 1.7) -> Figure:
     """Pictures side by side: one column for each title, the same subjects down the rows, all drawn equally large.
 
     Pictures are RGB or RGBA, in 8 bits or from 0 to 1.  Photographs are smoothed when they are resized, pictures of
-    tokens (fewer than 64 rows) keep their blocks, and what is transparent shows a light ground.
+    tokens (fewer than 64 rows) keep their blocks, and what is transparent shows a light ground.  None leaves a place
+    empty.
     """
     rows = max(len(pictures) for pictures in columns.values())
     size = side * len(columns), side * rows + 0.45
@@ -243,6 +305,9 @@ def image_grid(columns: Mapping[str, Sequence[Shaped[np.ndarray, "_h _w _c"]]], 
     for column, (title, pictures) in enumerate(columns.items()):
         axes[0, column].set_title(title, fontsize=10)
         for axis, picture in zip(axes[:, column], pictures, strict=True):
+            if picture is None:
+                axis.set_axis_off()
+                continue
             smooth = "nearest" if len(picture) < 64 else "lanczos"
             axis.imshow(picture, extent=(0, 1, 1, 0), interpolation=smooth)
             axis.set(xticks=[], yticks=[], facecolor=_GROUND)

@@ -89,12 +89,14 @@ class Profile:
         data_root: Path | str | None = None,
         limit: int | None = None,
         device: str = "cpu",
+        kinds: Sequence[Kind] = ("attention", "maskcut"),
     ) -> list[Record]:
         """Attention mIoU and MaskCut AP of every subject, each on the data that the profile measures it on."""
         if self.attention == self.maskcut:
-            plan: list[tuple[Measurement, Sequence[Kind]]] = [(self.attention, ("attention", "maskcut"))]
+            plan: list[tuple[Measurement, Sequence[Kind]]] = [(self.attention, kinds)]
         else:
-            plan = [(self.attention, ("attention",)), (self.maskcut, ("maskcut",))]
+            measured_on = {"attention": self.attention, "maskcut": self.maskcut}
+            plan = [(measured_on[kind], (kind,)) for kind in kinds]
         records = []
         for measurement, kinds in plan:
             dataset = measurement.open(data_root, limit)

@@ -2,17 +2,20 @@
 
 import csv
 import json
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from fnmatch import fnmatchcase
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from wbcore.errors import InputError
 from wbcore.files import DATA, write_bytes
-from wbcore.metrics.detection import ap_difference, matches_from_lines
-from wbcore.metrics.intervals import Interval, mean_over_seeds, paired_difference
+from wbcore.metrics.detection import DetectionScores, ap_difference, matches_from_lines
+from wbcore.metrics.intervals import Interval, mean_over_seeds, paired_difference, paired_ratio
 
 RESULTS = DATA / "results"
 PAPER = DATA / "paper"
@@ -90,16 +93,33 @@ def select(records: Iterable[Record], **wanted: Any) -> list[Record]:
     return [record for record in records if all(getattr(record, name) == value for name, value in wanted.items())]
 
 
+class Step(NamedTuple):
+    """Which layer or epoch of a model was measured."""
+
+    model: str
+    kind: str = ""
+    """``layer`` or ``epoch``; empty for a model as a whole."""
+    number: int = 0
+    """From 1."""
+
+
+def step_of(name: str) -> Step:
+    """What a record's ``model`` names: ``crate_layer3`` is layer 3 of ``crate``."""
+    found = re.fullmatch(r"(.+)_(layer|epoch)(\d+)", name)
+    return Step(found[1], found[2], int(found[3])) if found else Step(name)
+
+
 def over_seeds(records: Sequence[Record]) -> Record:
     """One record for several seeds of one model, metric and data: the mean over seeds, with Student's t interval.
 
-    A single seed keeps its interval over images.
+    A single seed keeps its interval over images; what was measured of the same run for several figures counts once.
     Raises: InputError if the records are of different things, or none is given.
     """
     if not records:
         raise InputError("no record to average: measure first")
     if len({(record.metric, record.model, record.data, record.data_sha256) for record in records}) > 1:
         raise InputError("records of different metrics, models or data have no common mean: select one of each")
+    records = list({(record.seeds, record.weights_sha256): record for record in records}.values())
     if len(records) == 1:
         return records[0]
     interval = mean_over_seeds(np.array([record.value for record in records]))
@@ -109,6 +129,66 @@ def over_seeds(records: Sequence[Record]) -> Record:
     return replace(
         records[0], value=interval.value, low=interval.low, high=interval.high, seeds=seeds, values=values, matches=None
     )
+
+
+def along(records: Sequence[Record], models: Mapping[int, str], *, data: str, metric: str) -> dict[int, Record]:
+    """What was measured at each place of an axis (layers, epochs, noise): the record of ``models[place]``.
+
+    Several seeds become one record; a place without a record is passed over.  ``metric`` may hold a ``*``, as for
+    ``attention_miou/mass60/layer*``, where a model's records have one such metric only.
+
+    Raises: InputError if they have several.
+    """
+    known = [record for record in select(records, data=data) if fnmatchcase(record.metric, metric)]
+    found = {place: select(known, model=name) for place, name in models.items()}
+    return {place: over_seeds(seeds) for place, seeds in found.items() if seeds}
+
+
+def by_step(records: Sequence[Record], step: str, *, data: str, metric: str) -> dict[str, dict[int, Interval]]:
+    """A metric over the steps (``layer`` or ``epoch``) of every model, in percent: a curve for each model.
+
+    A model that was measured as a whole is a level line; ``metric`` is that of :func:`along`.
+    """
+    records = select(records, data=data)
+    steps = [step_of(record.model) for record in records]
+    numbers = sorted({number for _, kind, number in steps if kind == step})
+    stepped = {model: {n: f"{model}_{step}{n}" for n in numbers} for model, kind, _ in steps if kind == step}
+    level = {model: dict.fromkeys(numbers, model) for model, kind, _ in steps if not kind and model not in stepped}
+    names = stepped | level
+    found = {model: along(records, places, data=data, metric=metric) for model, places in names.items()}
+    return {
+        name: {number: one.interval.percent() for number, one in places.items()}
+        for name, places in found.items()
+        if places
+    }
+
+
+def by_noise(
+    records: Sequence[Record],
+    models: Sequence[str],
+    ending: str,
+    levels: Sequence[int],
+    *,
+    data: str,
+    metric: str,
+    blind: Sequence[str] = (),
+    own: bool = False,
+) -> dict[str, dict[int, Interval]]:
+    """A metric over levels of noise, in percent: a curve for each model, from its clean value at level 0.
+
+    ``ending`` is that of a noisy subject's name, with ``{}`` for the level, as in ``_sigma{}_share50``.  ``blind`` are
+    baselines that do not look and so were measured once: level lines.  ``own`` shows what is kept of the model's own
+    clean value.
+    """
+    found = {}
+    for model in (*models, *blind):
+        names = {0: model, **{level: model + ("" if model in blind else ending.format(level)) for level in levels}}
+        curve = along(records, names, data=data, metric=metric)
+        if 0 in curve:
+            found[model] = {
+                level: (kept(one, curve[0]) if own else one.interval).percent() for level, one in curve.items()
+            }
+    return found
 
 
 Verdict = Literal["holds", "fails", "undecided"]
@@ -130,16 +210,11 @@ def greater(left: Record, right: Record, *, margin: float = 0.0) -> Comparison:
     independent.
     Raises: InputError if the two are of different metrics or data.
     """
-    if (left.metric, left.data, left.data_sha256) != (right.metric, right.data, right.data_sha256):
-        raise InputError(
-            f"{left.metric} on {left.data} and {right.metric} on {right.data} cannot be compared: "
-            "only models on the same data can"
-        )
+    _check_comparable(left, right)
     if left.values is not None and right.values is not None and len(left.values) == len(right.values):
         difference = paired_difference(np.array(left.values), np.array(right.values))
     elif left.matches is not None and right.matches is not None:
-        scores = ap_difference(matches_from_lines(left.matches), matches_from_lines(right.matches))
-        difference = scores._asdict()[left.metric.split("/")[1]]
+        difference = _ap_difference(left.matches, right.matches)._asdict()[left.metric.split("/")[1]]
     elif None in (left.low, left.high, right.low, right.high):
         difference = Interval(left.value - right.value, None, None, min(left.n, right.n))
     else:
@@ -151,6 +226,31 @@ def greater(left: Record, right: Record, *, margin: float = 0.0) -> Comparison:
     if low is None or high is None:
         return Comparison(difference, "undecided")
     return Comparison(difference, "holds" if low > margin else "fails" if high < margin else "undecided")
+
+
+def kept(left: Record, right: Record) -> Interval:
+    """``left`` as a share of ``right``, with the interval over the images that both were measured on.
+
+    Raises: InputError if the two are of different metrics or data, or one has no values image by image.
+    """
+    _check_comparable(left, right)
+    if left.values is None or right.values is None or len(left.values) != len(right.values):
+        raise InputError(f"{left.model} and {right.model} have no {left.metric} of the same images: record both again")
+    return paired_ratio(np.array(left.values), np.array(right.values))
+
+
+@lru_cache(maxsize=64)
+def _ap_difference(left: tuple[str, ...], right: tuple[str, ...]) -> DetectionScores:
+    """Kept, because one bootstrap gives the differences of AP, AP50 and AP75, which are records of their own."""
+    return ap_difference(matches_from_lines(left), matches_from_lines(right))
+
+
+def _check_comparable(left: Record, right: Record) -> None:
+    if (left.metric, left.data, left.data_sha256) != (right.metric, right.data, right.data_sha256):
+        raise InputError(
+            f"{left.metric} on {left.data} and {right.metric} on {right.data} cannot be compared: "
+            "only models on the same data can"
+        )
 
 
 def _gap(upper: float | None, lower: float | None) -> float:

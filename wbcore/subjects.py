@@ -98,22 +98,35 @@ def baseline_subject(
     return Subject(name, read, seed if name == "random_heads" else None)
 
 
-def noisy(subject: Subject, *, sigma: float, share: float, seed: int = 0) -> Subject:
-    """A subject that sees every image behind Gaussian noise.
+def add_noise(
+    images: UInt8[Tensor, "b 3 h w"], *, sigma: float, share: float, generator: torch.Generator
+) -> UInt8[Tensor, "b 3 h w"]:
+    """Gaussian noise on a random share of the pixels.
 
-    ``sigma`` is the noise's standard deviation in grey levels of 255, ``share`` the part of the pixels that it falls
-    on, drawn anew for each image; the result is clipped to the range of a photograph.
+    ``sigma`` is its standard deviation in grey levels of 255, independent in the three colours; ``share`` the part of
+    the pixels that it falls on, drawn anew for each image; the result is clipped to the range of a photograph.
 
     Source: CRATE, Figs. 11 and 12; clipping and the order of the draws are ours.
     Raises: InputError if ``sigma`` is negative or ``share`` not within [0, 1].
     """
+    _check_noise(sigma, share)
+    noise = sigma * torch.randn(images.shape, generator=generator)
+    chosen = torch.rand(len(images), 1, *images.shape[2:], generator=generator) < share
+    return (images + noise * chosen).round().clamp(0, 255).to(torch.uint8)
+
+
+def noisy(subject: Subject, *, sigma: float, share: float, seed: int = 0) -> Subject:
+    """A subject that sees every image behind the noise of :func:`add_noise`.
+
+    Raises: InputError if ``sigma`` is negative or ``share`` not within [0, 1].
+    """
+    _check_noise(sigma, share)
+    generator = torch.Generator().manual_seed(seed)
+    return replace(
+        subject, read=lambda images: subject.read(add_noise(images, sigma=sigma, share=share, generator=generator))
+    )
+
+
+def _check_noise(sigma: float, share: float) -> None:
     if sigma < 0 or not 0 <= share <= 1:
         raise InputError(f"noise of sigma={sigma} on a share of {share}: give sigma >= 0 and a share from 0 to 1")
-    generator = torch.Generator().manual_seed(seed)
-
-    def read(images: UInt8[Tensor, "b 3 h w"]) -> Reading:
-        noise = sigma * torch.randn(images.shape, generator=generator)
-        chosen = torch.rand(len(images), 1, *images.shape[2:], generator=generator) < share
-        return subject.read((images + noise * chosen).round().clamp(0, 255).to(torch.uint8))
-
-    return replace(subject, read=read)

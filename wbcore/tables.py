@@ -5,10 +5,20 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from wbcore.claims import Claim, Decision, decide, load_claims
+from wbcore.metrics.detection import (
+    DetectionScores,
+    average_precision,
+    by_rank,
+    matches_from_lines,
+    order_lead,
+    order_range,
+)
+from wbcore.metrics.intervals import Interval
 from wbcore.plots import data_label, label
-from wbcore.records import Record, greater, over_seeds, paper_values, select
+from wbcore.records import Comparison, Record, greater, over_seeds, paper_values, select
 
-pd.set_option("display.width", 220, "display.max_columns", None)
+pd.set_option("display.width", 220, "display.max_columns", None, "display.max_colwidth", None)
 
 METRIC_LABELS = {
     "maskcut_bbox/ap50": "det AP50",
@@ -18,19 +28,35 @@ METRIC_LABELS = {
     "maskcut_segm/ap75": "seg AP75",
     "maskcut_segm/ap": "seg AP",
     "attention_miou": "mIoU",
+    "pca_foreground_iou": "IoU",
     "top1": "top-1",
+    "subspace_coding_rate": "$R^c$",
+    "nonzero_share": "non-zeros",
 }
+
+_PLACES = {name: place for place, name in enumerate(DetectionScores._fields)}
+_NATS = ("subspace_coding_rate",)
+"""The metrics that are no fractions."""
 
 
 LAYER_LABELS = {"layer-1": "last layer", "layer-2": "last but one"}
+RULE_LABELS = {
+    "entries60": "60 % of entries",
+    "entries20": "20 % of entries",
+    "code": "rule of the code",
+    "code_one_scale": "code, one scale",
+    "text": "rule of the text",
+    "text_nonzero": "text, nonzero",
+}
 
 
 def metric_label(metric: str) -> str:
-    """A metric's short name in a table's head; of an attention metric's rule and layer, the layer alone is shown."""
+    """A metric's short name in a table's head, with its layer, and with its rule unless that is 60 % of the mass."""
     if metric in METRIC_LABELS or "layer" not in metric:
         return METRIC_LABELS.get(metric, metric)
-    family, *_, layer = metric.split("/")
-    return f"{METRIC_LABELS.get(family, family)}, {LAYER_LABELS.get(layer, layer)}"
+    family, *rules, layer = metric.split("/")
+    names = [METRIC_LABELS.get(family, family), *(RULE_LABELS[rule] for rule in rules if rule in RULE_LABELS)]
+    return ", ".join([*names, LAYER_LABELS.get(layer, layer)])
 
 
 def paper_table(table: str, models: Sequence[str]) -> pd.DataFrame:
@@ -63,10 +89,27 @@ def record_table(
 
 
 def _cell(record: Record) -> str:
-    text = f"{100 * record.value:.1f}"  # no-break spaces below: a number and its interval stay on one line
-    if record.low is not None and record.high is not None:
-        text += f"\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}{50 * (record.high - record.low):.1f}"
-    return text + (f" ({len(record.seeds)} seeds)" if len(record.seeds) > 1 else "")
+    return _number(record.interval, 100) + (f" ({len(record.seeds)} seeds)" if len(record.seeds) > 1 else "")
+
+
+def _number(interval: Interval, factor: float = 1) -> str:
+    value, low, high, _ = interval
+    half = "" if low is None or high is None else f" ± {factor * (high - low) / 2:.1f}"
+    return f"{factor * value:.1f}{half}".replace(" ", "\N{NO-BREAK SPACE}")  # number and interval stay on one line
+
+
+def curve_table(panels: Mapping[str, Mapping[str, Mapping[int, Interval]]], *, step: str) -> pd.DataFrame:
+    """The numbers that :func:`wbcore.plots.curves` draws, with half the width of the interval.
+
+    A row for each panel and model, a column for each ``step``, such as a layer.  What is missing gets a dash.
+    """
+    rows = {(title, model): places for title, models in panels.items() for model, places in models.items()}
+    steps = sorted({place for places in rows.values() for place in places})
+    cells = {
+        f"{step} {place}": [_number(row[place]) if place in row else "–" for row in rows.values()] for place in steps
+    }
+    index = pd.MultiIndex.from_tuples([(title, label(model)) for title, model in rows], names=["", "model"])
+    return pd.DataFrame(cells, index=index)
 
 
 def _frame(title: str, models: Sequence[str], cells: Mapping[tuple[str, str], Sequence[str]]) -> pd.DataFrame:
@@ -79,12 +122,10 @@ def order_table(
     records: Sequence[Record],
     chain: Sequence[str],
     columns: Sequence[tuple[str, str]],
-    *,
-    full_metric: bool = False,
 ) -> pd.DataFrame:
     """Does each model of ``chain`` beat the next?  The difference in points with its 95 % interval, and a verdict.
 
-    Models without a record are passed over.  ``full_metric`` shows a metric with its rule and layer.
+    Models without a record are passed over.
     *holds* when the whole interval is above zero, *fails* when it is below, *undecided* when it spans zero.  *seeds*
     says how many training runs stand behind the one and the other.
     """
@@ -92,19 +133,89 @@ def order_table(
     for name, metric in columns:
         found = {model: select(records, data=name, metric=metric, model=model) for model in chain}
         for better, worse in itertools.pairwise(model for model in chain if found[model]):
-            comparison = greater(over_seeds(found[better]), over_seeds(found[worse]))
-            value, low, high, n = comparison.difference
-            interval = "" if low is None or high is None else f"[{100 * low:+.1f},\N{NO-BREAK SPACE}{100 * high:+.1f}]"
+            left, right = over_seeds(found[better]), over_seeds(found[worse])
+            comparison = greater(left, right)
             rows.append(
                 {
                     "data": data_label(name),
-                    "metric": metric if full_metric else metric_label(metric),
+                    "metric": metric_label(metric),
                     "claim": f"{label(better)} > {label(worse)}",
-                    "difference (points)": f"{100 * value:+.1f}",
-                    "95 % interval": interval,
-                    "images": n,
-                    "seeds": f"{len(found[better])} / {len(found[worse])}",
+                    **_difference(comparison, "difference (points)", 100),
+                    "seeds": f"{len(left.seeds)} / {len(right.seeds)}",
                     "verdict": comparison.verdict,
                 }
             )
+    return pd.DataFrame(rows)
+
+
+def _difference(comparison: Comparison, title: str, factor: float) -> dict[str, str | int]:
+    value, low, high, n = comparison.difference
+    space = "\N{NO-BREAK SPACE}"
+    interval = "" if low is None or high is None else f"[{factor * low:+.1f},{space}{factor * high:+.1f}]"
+    return {title: f"{factor * value:+.1f}", "95 % interval": interval, "images": n}
+
+
+def claims_table(records: Sequence[Record], notebook: str) -> pd.DataFrame:
+    """The claims that belong to a notebook, each with its test, what was measured and the verdict.
+
+    ○ marks a claim whose outcome its author knew when it was written down.
+    """
+    decisions = [decide(claim, records) for claim in load_claims() if claim.notebook == notebook]
+    return pd.DataFrame([claim_row(decision) for decision in decisions])
+
+
+def claim_row(decision: Decision) -> dict[str, str | int]:
+    """A claim as the row of a table: its wording, its test, what was measured and the verdict."""
+    claim = decision.claim
+    row: dict[str, str | int] = {
+        "claim": f"{claim.wording[:-1]} ({claim.place})" + (" ○" if claim.known else ""),
+        "test": _test(claim),
+        **dict.fromkeys(("difference", "95 % interval", "images", "seeds"), "–"),
+    }
+    if claim.check is not None and decision.comparison is not None:
+        nats = claim.check.metric in _NATS
+        row |= _difference(decision.comparison, "difference", 1 if nats else 100)
+        row["difference"] = f"{row['difference']} {'nats' if nats else 'points'}"
+        row["seeds"] = f"{decision.seeds[0]} / {decision.seeds[1]}"
+    return {**row, "verdict": decision.verdict}
+
+
+def _test(claim: Claim) -> str:
+    check = claim.check
+    if check is None:
+        return f"{claim.not_testable}"
+    margin = f"{check.margin:g} nats" if check.metric in _NATS else f"{100 * check.margin:g} points"
+    if check.relation == "within":
+        relation = f"= {label(check.right)} ± {margin}"
+    else:
+        relation = f"> {label(check.right)}" + (f" + {margin}" if check.margin else "")
+    return f"{metric_label(check.metric)} on {data_label(check.data)}: {label(check.left)} {relation}"
+
+
+def order_range_table(
+    records: Sequence[Record], models: tuple[str, str], columns: Sequence[tuple[str, str]], *, orders: int = 100
+) -> pd.DataFrame:
+    """How the APs of two models, and the lead of the first, move with the order in which equal scores are ranked.
+
+    For each model in percent: the recorded order (images by id), the least and the greatest over ``orders`` random
+    orders of the images, and *by round*: the first masks of all images before all second ones.  Last, the share of
+    the random orders in which the first model leads.  A column that lacks a model or its matches is passed over; of
+    several seeds the first is shown, because an order belongs to one run.
+    """
+    rows = []
+    for name, metric in columns:
+        found = [select(records, data=name, metric=metric, model=model)[:1] for model in models]
+        lines = [one.matches for seeds in found for one in seeds if one.matches is not None]
+        if len(lines) == len(models):
+            both, which = [matches_from_lines(each) for each in lines], metric.split("/")[1]
+            row = {("", "data"): data_label(name), ("", "metric"): metric_label(metric)}
+            for model, matches in zip(models, both, strict=True):
+                interval = getattr(order_range(matches, orders=orders), which)
+                ranked = average_precision(by_rank(matches))[_PLACES[which]]
+                row[label(model), "images by id"] = f"{100 * interval.value:.2f}"
+                row[label(model), "in random orders"] = f"{100 * interval.low:.2f} to {100 * interval.high:.2f}"
+                row[label(model), "by round"] = f"{100 * ranked:.2f}"
+            lead = order_lead(*both, orders=orders)[_PLACES[which]]
+            row[f"{label(models[0])} leads", "in random orders"] = f"{100 * lead:.0f} %"
+            rows.append(row)
     return pd.DataFrame(rows)

@@ -14,9 +14,11 @@ from wbcore.metrics.coco_form import CocoForm, Truth, coco_form
 from wbcore.metrics.detection import (
     ap_difference,
     average_precision,
+    by_rank,
     class_agnostic_ap,
     match,
     matches_from_lines,
+    order_lead,
     order_range,
 )
 
@@ -273,6 +275,28 @@ def test_matches_survive_as_lines(kind):
         np.testing.assert_array_equal(getattr(again, field), getattr(matches, field))
     assert average_precision(again).tolist() == average_precision(matches).tolist()
     assert (~matches.hit & ~matches.miss).any()  # crowds among them
+
+
+def test_lead_by_order():
+    # Both find one of two objects with one of two masks; whose image comes first leads.
+    left, right = (match(images_with(*found), kind="segm") for found in ((True, False), (False, True)))
+    lead, reverse = order_lead(left, right, orders=200), order_lead(right, left, orders=200)
+    np.testing.assert_allclose(lead + reverse, 1)
+    assert (abs(lead - 0.5) < 0.15).all()
+    both = match(images_with(True, True), kind="segm")
+    assert order_lead(both, left).tolist() == [1, 1, 1]
+    assert order_lead(left, both).tolist() == order_lead(left, left).tolist() == [0, 0, 0]
+    with pytest.raises(InputError, match="other images"):
+        order_lead(left, match(images_with(True), kind="segm"))
+
+
+@pytest.mark.parametrize("kind", ["segm", "bbox"])
+def test_rank_needs_no_second_matching(kind):
+    form = random_form(19, images=29)
+    ranked = average_precision(match(form, kind=kind, scores="rank"))
+    constant = match(form, kind=kind)
+    np.testing.assert_array_equal(average_precision(by_rank(constant)), ranked)
+    assert ranked[1] != average_precision(constant)[1]
 
 
 def test_lines_by_hand():

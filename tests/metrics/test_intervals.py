@@ -5,7 +5,14 @@ import pytest
 from scipy import stats
 
 from wbcore.errors import InputError
-from wbcore.metrics.intervals import Interval, bootstrap, bootstrap_mean, mean_over_seeds, paired_difference
+from wbcore.metrics.intervals import (
+    Interval,
+    bootstrap,
+    bootstrap_mean,
+    mean_over_seeds,
+    paired_difference,
+    paired_ratio,
+)
 
 RNG = np.random.default_rng(0)
 LEFT = RNG.beta(2, 5, size=211)
@@ -68,6 +75,28 @@ def test_pairing_removes_what_the_images_share():
     assert limits(mirrored) == pytest.approx(-limits(paired)[::-1])
     assert np.ptp(limits(paired)) < 0.5 * np.ptp(limits(bootstrap_mean(LEFT)))
     assert paired_difference(LEFT, LEFT) == Interval(0, 0, 0, 211)
+
+
+def test_percent():
+    assert Interval(0.5, 0.25, 0.75, 7).percent() == Interval(50, 25, 75, 7)
+    assert Interval(0.5, None, None, 1).percent() == Interval(50, None, None, 1)
+
+
+def test_a_ratio_of_means_is_scipys():
+    ours = paired_ratio(RIGHT, LEFT, resamples=20_000)
+    scipys = stats.bootstrap(
+        (RIGHT, LEFT),
+        lambda right, left, axis: right.mean(axis) / left.mean(axis),
+        n_resamples=20_000,
+        method="percentile",
+        paired=True,
+        rng=np.random.default_rng(1),
+    ).confidence_interval
+    assert ours.value == pytest.approx(RIGHT.mean() / LEFT.mean())
+    assert limits(ours) == pytest.approx((scipys.low, scipys.high), abs=2e-3)
+    assert paired_ratio(LEFT / 4, LEFT) == Interval(0.25, 0.25, 0.25, 211)
+    with pytest.raises(InputError, match="right has the mean 0"):
+        paired_ratio(LEFT, 0 * LEFT)
 
 
 def test_the_interval_over_seeds_is_students_t():

@@ -12,14 +12,15 @@ masks (MaskCut: the round).  ``scores`` decides what is ranked:
 - ``"rank"``: the first masks of all images come before all second ones;
 - ``"given"``: the scores stored with the results.
 
-:func:`order_range` measures how much of a constant-score AP is owed to the order of the images.
+:func:`order_range` and :func:`order_lead` measure how much of a constant-score AP, and of one model's lead over
+another, is owed to the order of the images; :func:`by_rank` ranks what was matched with constant scores by round.
 """
 
 import contextlib
 import io
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -234,8 +235,7 @@ def ap_difference(
 
     Raises: InputError if the two do not hold the same images.
     """
-    if not np.array_equal(left.objects, right.objects):
-        raise InputError("left and right hold other images or objects: match both on the same ones in the same order")
+    _check_same_images(left, right)
 
     def difference(drawn: Int[np.ndarray, "n"]) -> Float[np.ndarray, "3"]:
         drawn = np.sort(drawn)
@@ -244,10 +244,38 @@ def ap_difference(
     return DetectionScores(*bootstrap(difference, len(left.start), seed=seed, resamples=resamples, level=level))
 
 
+def by_rank(matches: Matches) -> Matches:
+    """Matches of constant scores as ``scores="rank"`` ranks them: the first results of all images come first.
+
+    Inside an image both keep the same order, so nothing has to be matched again.
+    """
+    place = np.arange(len(matches.score)) - np.repeat(matches.start, matches.count)
+    return replace(matches, score=-place.astype(float))
+
+
 def order_range(matches: Matches, *, seed: int = 0, orders: int = 100) -> DetectionScores:
     """AP, AP50 and AP75 in the fixed order, with the least and the greatest over random orders of the images."""
-    rng = np.random.default_rng(seed)
-    n = len(matches.start)
-    shuffled = np.stack([average_precision(matches, rng.permutation(n)) for _ in range(orders)])
+    shuffled = _in_random_orders(matches, seed, orders)
     values = zip(average_precision(matches).tolist(), shuffled.min(0).tolist(), shuffled.max(0).tolist(), strict=True)
-    return DetectionScores(*(Interval(value, low, high, n) for value, low, high in values))
+    return DetectionScores(*(Interval(value, low, high, len(matches.start)) for value, low, high in values))
+
+
+def order_lead(left: Matches, right: Matches, *, seed: int = 0, orders: int = 100) -> Float[np.ndarray, "3"]:
+    """The share of random orders of the images in which AP, AP50 and AP75 of ``left`` are greater than ``right``'s.
+
+    Raises: InputError if the two do not hold the same images.
+    """
+    _check_same_images(left, right)
+    greater = _in_random_orders(left, seed, orders) > _in_random_orders(right, seed, orders)
+    return greater.mean(axis=0)
+
+
+def _in_random_orders(matches: Matches, seed: int, orders: int) -> Float[np.ndarray, "orders 3"]:
+    """AP, AP50 and AP75 in random orders, which are the same for all matches of as many images."""
+    rng = np.random.default_rng(seed)
+    return np.stack([average_precision(matches, rng.permutation(len(matches.start))) for _ in range(orders)])
+
+
+def _check_same_images(left: Matches, right: Matches) -> None:
+    if not np.array_equal(left.objects, right.objects):
+        raise InputError("left and right hold other images or objects: match both on the same ones in the same order")

@@ -21,6 +21,11 @@ class Interval(NamedTuple):
     high: float | None
     n: int
 
+    def percent(self) -> "Interval":
+        """The same of a fraction in percent."""
+        low, high = (None if bound is None else 100 * bound for bound in (self.low, self.high))
+        return Interval(100 * self.value, low, high, self.n)
+
 
 def bootstrap(
     statistic: Callable[[Int[np.ndarray, "n"]], Float[np.ndarray, "k"]],
@@ -91,6 +96,33 @@ def paired_difference(
     _check_finite(left, "left")
     _check_finite(right, "right")
     return bootstrap_mean(left - right, seed=seed, resamples=resamples, level=level)
+
+
+def paired_ratio(
+    left: Float[np.ndarray, "n"],
+    right: Float[np.ndarray, "n"],
+    *,
+    seed: int = 0,
+    resamples: int = 2000,
+    level: float = 0.95,
+) -> Interval:
+    """Mean of ``left`` over mean of ``right``, with its bootstrap interval: how much of right is left on these images?
+
+    Both hold the same images in the same order.  A ratio of means, because an image where right is 0 has none.
+
+    Raises: InputError if a value is not finite, there is none, or the mean of ``right`` is 0.
+    """
+    _check_finite(left, "left")
+    _check_finite(right, "right")
+    if not right.mean():
+        raise InputError("right has the mean 0: nothing can be expressed as a share of it")
+
+    def ratio(drawn: Int[np.ndarray, "n"]) -> Float[np.ndarray, "1"]:
+        whole = right[drawn].mean()
+        return np.array([left[drawn].mean() / whole if whole else np.nan])
+
+    (interval,) = bootstrap(ratio, len(left), seed=seed, resamples=resamples, level=level)
+    return interval
 
 
 def mean_over_seeds(values: Float[np.ndarray, "n"], *, level: float = 0.95) -> Interval:
