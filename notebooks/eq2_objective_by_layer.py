@@ -168,8 +168,7 @@ objective.descent_table(steps).xs("verdict", axis=1, level=1).T
 #
 # - **MSSA lowers its rate in five layers of six**, under every measure tried; the first raises it.  The untrained network
 #   lowers it in all six, but by a few nats: training made the falls large, and the first layer an exception.
-# - **It is not a gradient step.**  What a trained layer adds is nearly orthogonal to the gradient (cosines of 0.15 at
-#   most); in layers 4 and 6 it points slightly uphill and the rate still falls, because the step is long.  With $U$ on the
+# - **It is not a gradient step.**  What a trained layer adds is nearly orthogonal to the gradient; in layers 4 and 6 it points slightly uphill and the rate still falls, because the step is long.  With $U$ on the
 #   way back MSSA would point down for tokens of unit length, and *up* on the paper's own formula, where the missing $-Z$
 #   counts; for coarse precision this is proved in `tests/models/test_optimisation_steps.py`.  The series is cut four to
 #   five orders of magnitude outside its range.

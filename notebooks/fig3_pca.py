@@ -92,7 +92,7 @@ metrics = {rule: f"pca_foreground_iou/{rule}/layer-1" for rule in RULES}
 recorded = records.load_records(records.RESULTS / "fig3_pca")
 shown_rules = ("code", "code_one_scale", "text")
 recorded_on = [(data, metrics[rule]) for data in ("cutouts", "weizmann", "coco200") for rule in shown_rules]
-tables.order_table(recorded, ("crate", "vit"), recorded_on, full_metric=True)
+tables.order_table(recorded, ("crate", "vit"), recorded_on)
 
 # %% [markdown]
 # And each model against itself before training, and against a blob in the centre, which knows what the sign rule knows,
@@ -134,7 +134,7 @@ finders["centred_blob"] = components.blob_finder(models["crate"].config.patch_si
 measured = components.foreground_records(
     finders, dataset, data=measurement.data, size=measurement.size, command="fig3_pca", device=device
 )
-tables.order_table(measured, ("crate", "vit"), [(measurement.data, one) for one in metrics.values()], full_metric=True)
+tables.order_table(measured, ("crate", "vit"), [(measurement.data, one) for one in metrics.values()])
 
 # %%
 if profile == "lab" and limit is None:

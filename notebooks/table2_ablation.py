@@ -75,7 +75,7 @@ readings = [
     for rule in ("entries60", "entries20")
     for layer in (-2, -1)
 ]
-tables.order_table(recorded, ("crate", "vit"), readings, full_metric=True)
+tables.order_table(recorded, ("crate", "vit"), readings)
 
 # %% [markdown]
 # So at this scale, with one seed:
