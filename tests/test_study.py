@@ -89,7 +89,7 @@ def test_a_study_from_end_to_end(runs, tmp_path):
     written = recording.record_artefact("mini", runs=runs, results=tmp_path / "results")
     names = {path.name for path in written}
     subjects = ("centred_blob", "random_heads-seed0", "untrained_crate-seed0", "untrained_vit-seed0")
-    cells = ("crate-seed0", "crate-seed1", "vit-seed0", "vit-seed1")
+    cells = ("crate-seed0", "crate_seed1", "vit-seed0", "vit_seed1")
     assert names == {f"records-{subject}-cutouts.json" for subject in (*subjects, *cells)} | {
         f"records-{cell}-cutouts_recognition.json" for cell in cells
     }

@@ -59,6 +59,34 @@ def test_order_of_the_models():
     full = tables.order_table(records[::-1], ("vit", "crate"), [("cutouts", MIOU)])
     assert full["metric"].item() == "mIoU, last layer"
     assert full["verdict"].item() == "fails"
+    assert tables.order_table(records, ("crate", "crate_mlp"), [("cutouts", MIOU)]).empty
+
+
+def test_models_are_ranked_with_what_is_sure():
+    one, two, three = (
+        record(value, model=model, low=value - 0.01, high=value + 0.01)
+        for model, value in (("vit", 0.5), ("crate_mlp", 0.302), ("crate", 0.3))
+    )
+    lonely = replace(two, data="weizmann")
+    columns = [(name, MIOU) for name in ("cutouts", "weizmann", "coco200")]
+    table = tables.rank_table([three, one, two, lonely], MODELS, columns)
+    assert [cell.replace("\N{NO-BREAK SPACE}", " ") for cell in table.loc["mIoU, last layer"]] == [
+        "ViT 50.0 > CRATE-MLP 30.2 ≈ CRATE 30.0",
+        "CRATE-MLP 30.2",
+        "–",
+    ]
+
+
+def test_preferences_of_heads():
+    sure, open_ = Interval(0.05, 0.03, 0.07, 11), Interval(-0.01, -0.03, 0.01, 11)
+    heads = [[sure] + [open_] * 4, [open_] * 4 + [Interval(-0.05, -0.07, -0.03, 11)]]
+    table = tables.preference_table({"animals": heads, "others": heads[::-1]})
+    assert list(table.index) == [
+        (f"head {head}", f"{group} (11)") for head in (0, 1) for group in ("animals", "others")
+    ]
+    assert table.loc[("head 0", "animals (11)"), "upper third"] == f"5.0{PLUS_MINUS}2.0 *"
+    assert table.loc[("head 1", "animals (11)"), "upper third"] == f"-1.0{PLUS_MINUS}2.0"
+    assert table.loc[("head 0", "others (11)"), "outline"] == f"-5.0{PLUS_MINUS}2.0 *"
 
 
 def test_names_of_metrics():
@@ -129,7 +157,7 @@ def test_claims_of_a_notebook():
         record(value, model=name, metric="subspace_coding_rate") for name, value in (("crate", 31.0), ("vit", 40.0))
     ]
     table = tables.claims_table([record(0.5, seeds=(0,)), record(0.3, model="vit", seeds=(0,)), *rate], "here")
-    wins, tie, compresses, dino = table.to_dict("records")
+    wins, tie, compresses, dino = table.reset_index().to_dict("records")
     assert wins["claim"] == "CRATE wins (Fig. 1) ○"
     assert wins["test"] == "mIoU, last layer on Cutouts: CRATE > ViT + 2 points"
     assert (wins["difference"], wins["verdict"], wins["images"], wins["seeds"]) == ("+20.0 points", "holds", 7, "1 / 1")

@@ -38,8 +38,8 @@ class Cell:
 
     def file(self, folder: Path) -> Path:
         """Where its records stand."""
-        seed = "" if self.seed is None else f"-seed{self.seed}"
-        return folder / f"records-{self.subject}{seed}-{self.data}.json"
+        run = "" if self.seed is None or self.subject.endswith(f"_seed{self.seed}") else f"-seed{self.seed}"
+        return folder / f"records-{self.subject}{run}-{self.data}.json"
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,11 @@ def _untrained(model: str, device: str) -> Subject:
 
 
 def ablation(study: str, place: Place) -> Iterator[Source]:
-    """Every trained model of a study, two untrained ones, and the trivial baselines."""
+    """Every trained model of a study, two untrained ones, and the trivial baselines.
+
+    The first run of each model has its plain name; the others are shown beside it, as ``crate_seed1``, because two or
+    three runs are too few for an interval over them to say anything.
+    """
     models = find_study(study).models
     config = model_config(models[0])
     for name, seed in (("centred_blob", None), ("random_heads", 0)):
@@ -80,8 +84,12 @@ def ablation(study: str, place: Place) -> Iterator[Source]:
     for model in models[:2]:
         yield Source(f"untrained_{variant_of(model)}", 0, partial(_untrained, model, place.device))
     for seed, model, weights in finished_cells(study, place.runs):
-        name = variant_of(model)
+        name = _run_name(model, seed)
         yield Source(name, seed, partial(_trained, weights, place.device, name))
+
+
+def _run_name(model: str, seed: int) -> str:
+    return variant_of(model) + (f"_seed{seed}" if seed else "")
 
 
 def _first_seed(
@@ -172,8 +180,9 @@ def _segmentation(
 def recognitions(study: str, place: Place) -> Iterator[Cell]:
     """Top-1 of every trained model on new compositions."""
     for seed, model, weights in finished_cells(study, place.runs):
-        measure = partial(_recognition, variant_of(model), seed, weights, place.device)
-        yield Cell(variant_of(model), seed, "cutouts_recognition", measure)
+        name = _run_name(model, seed)
+        measure = partial(_recognition, name, seed, weights, place.device)
+        yield Cell(name, seed, "cutouts_recognition", measure)
 
 
 def _recognition(name: str, seed: int, weights: Path, device: str, command: str) -> list[Record]:

@@ -94,18 +94,18 @@ def select(records: Iterable[Record], **wanted: Any) -> list[Record]:
 
 
 class Step(NamedTuple):
-    """Which layer or epoch of a model was measured."""
+    """Which layer, epoch or further training run of a model was measured."""
 
     model: str
     kind: str = ""
-    """``layer`` or ``epoch``; empty for a model as a whole."""
+    """``layer``, ``epoch`` or ``seed``; empty for a model as a whole."""
     number: int = 0
     """From 1."""
 
 
 def step_of(name: str) -> Step:
     """What a record's ``model`` names: ``crate_layer3`` is layer 3 of ``crate``."""
-    found = re.fullmatch(r"(.+)_(layer|epoch)(\d+)", name)
+    found = re.fullmatch(r"(.+)_(layer|epoch|seed)(\d+)", name)
     return Step(found[1], found[2], int(found[3])) if found else Step(name)
 
 

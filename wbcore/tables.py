@@ -15,6 +15,7 @@ from wbcore.metrics.detection import (
     order_range,
 )
 from wbcore.metrics.intervals import Interval
+from wbcore.metrics.parts import PARTS
 from wbcore.plots import data_label, label
 from wbcore.records import Comparison, Record, greater, over_seeds, paper_values, select
 
@@ -28,6 +29,7 @@ METRIC_LABELS = {
     "maskcut_segm/ap75": "seg AP75",
     "maskcut_segm/ap": "seg AP",
     "attention_miou": "mIoU",
+    "attention_jaccard": "Jaccard at pixels",
     "pca_foreground_iou": "IoU",
     "top1": "top-1",
     "subspace_coding_rate": "$R^c$",
@@ -145,7 +147,42 @@ def order_table(
                     "verdict": comparison.verdict,
                 }
             )
-    return pd.DataFrame(rows)
+    names = ["data", "metric", "claim", "difference (points)", "95 % interval", "images", "seeds", "verdict"]
+    return pd.DataFrame(rows, columns=names).set_index("data")
+
+
+def rank_table(records: Sequence[Record], models: Sequence[str], columns: Sequence[tuple[str, str]]) -> pd.DataFrame:
+    """The models from best to worst under each metric, with their percent: a row per metric, a column per data set.
+
+    Between neighbours ``>`` where the 95 % interval of their difference is above zero, else ``≈``.  Models without a
+    record are passed over, and so is a data set that lacks a metric.
+    """
+    cells: dict[str, dict[str, str]] = {}
+    for name, metric in columns:
+        found = [select(records, data=name, metric=metric, model=model) for model in models]
+        ranked = sorted((over_seeds(one) for one in found if one), key=lambda one: -one.value)
+        places = [f"{label(one.model)} {100 * one.value:.1f}".replace(" ", "\N{NO-BREAK SPACE}") for one in ranked]
+        signs = [">" if greater(*pair).verdict == "holds" else "≈" for pair in itertools.pairwise(ranked)]
+        order = " ".join(itertools.chain(places[:1], *zip(signs, places[1:], strict=True)))
+        cells.setdefault(data_label(name), {})[metric_label(metric)] = order or "–"
+    return pd.DataFrame(cells).fillna("–")
+
+
+def preference_table(found: Mapping[str, Sequence[Sequence[Interval]]]) -> pd.DataFrame:
+    """What each head prefers (:func:`wbcore.metrics.parts.preferences`) in points: a row per head and title.
+
+    ``*`` marks an interval that does not span zero.
+    """
+    rows = {}
+    for head in range(max(len(heads) for heads in found.values())):
+        for title, heads in found.items():
+            cells = [
+                _number(one, 100) + (" *" if (one.low or 0) > 0 or (one.high or 0) < 0 else "") for one in heads[head]
+            ]
+            rows[f"head {head}", f"{title} ({heads[head][0].n})"] = cells
+    return pd.DataFrame.from_dict(rows, orient="index", columns=list(PARTS)).set_axis(
+        pd.MultiIndex.from_tuples(rows), axis=0
+    )
 
 
 def _difference(comparison: Comparison, title: str, factor: float) -> dict[str, str | int]:
@@ -161,7 +198,8 @@ def claims_table(records: Sequence[Record], notebook: str) -> pd.DataFrame:
     ○ marks a claim whose outcome its author knew when it was written down.
     """
     decisions = [decide(claim, records) for claim in load_claims() if claim.notebook == notebook]
-    return pd.DataFrame([claim_row(decision) for decision in decisions])
+    names = ["claim", "test", "difference", "95 % interval", "images", "seeds", "verdict"]
+    return pd.DataFrame([claim_row(decision) for decision in decisions], columns=names).set_index("claim")
 
 
 def claim_row(decision: Decision) -> dict[str, str | int]:
