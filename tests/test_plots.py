@@ -125,6 +125,19 @@ def test_heat_alone_is_drawn_in_blocks_from_least_to_greatest():
     assert drawn.get_extent() == figure.axes[0].images[0].get_extent()
 
 
+def test_colour_fades_outside_the_masks_only():
+    image = np.full((6, 10, 3), (200, 50, 20), np.uint8)
+    masks = np.zeros((2, 3, 5), bool)
+    masks[0, 1, 2] = masks[1, 0, 4] = True
+    overlays = [plots.Overlay(masks=masks), plots.Overlay()]
+    figure = plots.picture_grid([image, image], {"CRATE": overlays}, fade=True)
+    _, cover = figure.axes[1].images
+    opaque = cover.get_array()[..., 3]
+    assert np.array_equal(opaque == 0, masks.any(axis=0).repeat(2, axis=0).repeat(2, axis=1))
+    assert np.ptp(cover.get_array()[..., :3], axis=2).max() == 0
+    assert len(figure.axes[3].images) == 1
+
+
 def test_rows_are_named_beside_their_first_picture():
     images = [np.zeros((7, 5, 3), np.uint8)] * 3
     first, second = plots.Overlay(caption="first"), plots.Overlay(caption="second")

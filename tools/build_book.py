@@ -130,6 +130,8 @@ def render(folder: Path, html: Path) -> int:
     status = subprocess.call([str(part) for part in command], cwd=ROOT)
     if status:
         shutil.rmtree(html.parent / ".doctrees", ignore_errors=True)
+    else:  # Sphinx copies them only when a page changed too
+        shutil.copytree(folder / "book" / "_static", html / "_static", dirs_exist_ok=True)
     return status
 
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -32,6 +33,7 @@ from wbcore.metrics.attention import (
 from wbcore.metrics.coco_form import Truth, coco_form
 from wbcore.metrics.detection import ap_intervals, match
 from wbcore.metrics.intervals import bootstrap_mean
+from wbcore.metrics.parts import NoPartsError, part_shares
 from wbcore.plots import Overlay
 from wbcore.provenance import provenance
 from wbcore.records import Record
@@ -202,13 +204,19 @@ def noisy_example(example: Example, *, sigma: float, share: float, seed: int = 0
 
 
 def look(
-    subject: Subject, examples: Sequence[Example], *, size: int, layer: int = -1, masks: bool = True
+    subject: Subject,
+    examples: Sequence[Example],
+    *,
+    size: int,
+    layer: int = -1,
+    masks: bool = True,
+    rule: str = "mass60",
 ) -> list[Overlay]:
     """What a subject sees of some images: one head's attention and MaskCut's masks, to be drawn over the picture.
 
-    Where an image is annotated, the head whose mask (60 % of the mass) fits its objects best, which is an oracle's
-    choice as in CRATE's Eq. (13); elsewhere the mean over all heads.  The caption says which.  Without ``masks``
-    only the attention, which is much faster.
+    Where an image is annotated, the head whose mask by ``rule`` (one of :data:`RULES`) fits its objects best, which is
+    an oracle's choice as in CRATE's Eq. (13); elsewhere the mean over all heads.  The caption says which.
+    Without ``masks`` only the attention, which is much faster.
     """
     reading = subject.read(torch.stack([resize(example.image, size) for example in examples]))
     grid = reading.grid
@@ -218,11 +226,22 @@ def look(
         if objects is None:
             heat, caption = attention.mean(dim=0), "mean of heads"
         else:
-            best = best_head_iou(keep_mass(attention, 0.6), objects)
+            best = best_head_iou(RULES[rule](attention[None])[0], objects)
             head = int(best.head[0])
             heat, caption = attention[head], f"head {head}, IoU {100 * float(best.iou[0]):.0f} %"
         outlines = reading.masks[index].numpy() if masks else None
         found.append(Overlay(heat.unflatten(-1, grid).numpy(), outlines, caption))
+    return found
+
+
+def cut(overlays: Sequence[Overlay], *, rule: str = "mass60") -> list[Overlay]:
+    """The mask that ``rule`` (one of :data:`RULES`) makes of each heat map, in place of the heat map."""
+    found = []
+    for overlay in overlays:
+        if overlay.heat is None:
+            raise InputError("an overlay without a heat map cannot be cut to a mask: make it with look or heads")
+        kept = RULES[rule](torch.from_numpy(overlay.heat).flatten()[None, None])
+        found.append(replace(overlay, heat=None, masks=kept[0].view(-1, *overlay.heat.shape).numpy()))
     return found
 
 
@@ -242,6 +261,30 @@ def heads(subject: Subject, examples: Sequence[Example], *, size: int, layer: in
         heat = attention.unflatten(-1, reading.grid).numpy()
         found.append([Overlay(one, caption=caption) for one, caption in zip(heat, captions, strict=True)])
     return found
+
+
+def parts(
+    subject: Subject, examples: Sequence[Example], *, size: int, layer: int = -1
+) -> tuple[Float[np.ndarray, "n h k"], list[int]]:
+    """Where on its object each head looks: :func:`wbcore.metrics.parts.part_shares`, and of which images.
+
+    All objects of an image count as one.  Images whose object is too small on the token grid are left out.
+    Raises: InputError if an image is not annotated, or none has an object that is large enough.
+    """
+    found: dict[int, Float[np.ndarray, "h k"]] = {}
+    for first in range(0, len(examples), BATCH):
+        batch = examples[first : first + BATCH]
+        reading = subject.read(torch.stack([resize(example.image, size) for example in batch]))
+        for index, example in enumerate(batch):
+            objects = _objects(example, reading.grid)
+            if objects is None:
+                raise InputError(f"{example.name} is not annotated: parts of its object are unknown, leave it out")
+            with suppress(NoPartsError):
+                shares = part_shares(reading.attention[layer][index], objects[0].unflatten(0, reading.grid))
+                found[first + index] = shares.numpy()
+    if not found:
+        raise InputError(f"none of {len(examples)} images has an object of 3 x 3 tokens: use larger images")
+    return np.stack(list(found.values())), list(found)
 
 
 def _objects(example: Example, grid: tuple[int, int]) -> Bool[Tensor, "1 p"] | None:

@@ -165,12 +165,14 @@ def picture_grid(
     *,
     side: float = 1.7,
     alone: bool = False,
+    fade: bool = False,
     rows: Sequence[str] = (),
 ) -> Figure:
     """The same pictures down the rows: first as they are, then once per column with that column's overlays.
 
     ``alone`` shows a heat map by itself, one block per token, from its least value (dark) to its greatest (bright), as
-    DINO's code and CRATE's figures do; else it glows over the picture.  ``rows`` are the rows' names, written beside
+    DINO's code and CRATE's figures do; else it glows over the picture.  ``fade`` takes the colour from what no mask
+    covers, for masks of many small pieces.  ``rows`` are the rows' names, written beside
     the first picture of each.
     """
     figure, axes = plt.subplots(
@@ -180,7 +182,9 @@ def picture_grid(
         _show(axes[row, 0], image)
         for column, overlays in enumerate(columns.values(), start=1):
             _show(axes[row, column], image)
-            _draw_overlay(axes[row, column], image, overlays[row], alone)
+            _draw_overlay(axes[row, column], image, overlays[row], alone, 0.8 if fade else 2)
+            if fade:
+                _fade(axes[row, column], image, overlays[row])
     for axis, title in zip(axes[0], ["image", *columns], strict=True):
         axis.set_title(title, fontsize=10)
     for axis, name in zip(axes[:, 0], rows, strict=False):
@@ -198,7 +202,7 @@ def _show(axis: Axes, image: UInt8[np.ndarray, "h w 3"]) -> None:
     axis.set_axis_off()
 
 
-def _draw_overlay(axis: Axes, image: UInt8[np.ndarray, "h w 3"], overlay: Overlay, alone: bool) -> None:
+def _draw_overlay(axis: Axes, image: UInt8[np.ndarray, "h w 3"], overlay: Overlay, alone: bool, line: float) -> None:
     if overlay.heat is not None and alone:
         axis.images[0].remove()
         axis.imshow(overlay.heat, cmap="viridis", extent=(0, 1, 1, 0), interpolation="nearest")
@@ -217,7 +221,7 @@ def _draw_overlay(axis: Axes, image: UInt8[np.ndarray, "h w 3"], overlay: Overla
         )
     if overlay.masks is not None:
         for mask, shade in zip(overlay.masks, MASK_COLOURS, strict=False):
-            _outline(axis, mask, shade)
+            _outline(axis, mask, shade, line)
     if overlay.caption:
         axis.text(
             0.03,
@@ -231,15 +235,26 @@ def _draw_overlay(axis: Axes, image: UInt8[np.ndarray, "h w 3"], overlay: Overla
         )
 
 
-def _outline(axis: Axes, mask: Bool[np.ndarray, "rows cols"], shade: str) -> None:
+def _fade(axis: Axes, image: UInt8[np.ndarray, "h w 3"], overlay: Overlay) -> None:
+    """Pale grey over all that is outside the masks."""
+    if overlay.masks is None:
+        return
+    rows, cols = overlay.masks.shape[1:]
+    height, width = image.shape[:2]
+    outside = ~overlay.masks.any(axis=0)[np.arange(height)[:, None] * rows // height, np.arange(width) * cols // width]
+    pale = np.repeat(0.55 + 0.45 * image.mean(axis=2, keepdims=True) / 255, 3, axis=2)
+    axis.imshow(np.dstack([pale, outside]), extent=(0, 1, 1, 0), interpolation="nearest")
+
+
+def _outline(axis: Axes, mask: Bool[np.ndarray, "rows cols"], shade: str, width: float) -> None:
     """The border of a mask along the edges of its tokens, drawn as line segments."""
     rows, cols = mask.shape
     padded = np.pad(mask, 1)
     across, down = padded[:, 1:] != padded[:, :-1], padded[1:] != padded[:-1]
     for row, col in zip(*np.nonzero(across), strict=True):
-        axis.plot([col / cols] * 2, [(row - 1) / rows, row / rows], color=shade, linewidth=2, clip_on=False)
+        axis.plot([col / cols] * 2, [(row - 1) / rows, row / rows], color=shade, linewidth=width, clip_on=False)
     for row, col in zip(*np.nonzero(down), strict=True):
-        axis.plot([(col - 1) / cols, col / cols], [row / rows] * 2, color=shade, linewidth=2, clip_on=False)
+        axis.plot([(col - 1) / cols, col / cols], [row / rows] * 2, color=shade, linewidth=width, clip_on=False)
 
 
 def curves(
