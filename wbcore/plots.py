@@ -241,7 +241,8 @@ def _fade(axis: Axes, image: UInt8[np.ndarray, "h w 3"], overlay: Overlay) -> No
         return
     rows, cols = overlay.masks.shape[1:]
     height, width = image.shape[:2]
-    outside = ~overlay.masks.any(axis=0)[np.arange(height)[:, None] * rows // height, np.arange(width) * cols // width]
+    row, col = np.arange(height) * rows // height, np.arange(width) * cols // width
+    outside = np.logical_not(overlay.masks[:, row[:, None], col].any(axis=0))
     pale = np.repeat(0.55 + 0.45 * image.mean(axis=2, keepdims=True) / 255, 3, axis=2)
     axis.imshow(np.dstack([pale, outside]), extent=(0, 1, 1, 0), interpolation="nearest")
 
