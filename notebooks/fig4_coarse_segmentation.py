@@ -3,7 +3,7 @@
 # # How well does attention segment? It depends on what is counted
 #
 # **The claim** ({cite:t}`yu2023emergence`, Fig. 4).  Cut the class token's attention to a mask, compare it with the annotation,
-# and a supervised CRATE is far ahead of a supervised ViT of its width, 23.9 against 14.1 % on PASCAL VOC, and not far
+# and a supervised CRATE is far ahead of a supervised ViT of its width on PASCAL VOC, and not far
 # behind a ViT trained by DINO.
 #
 # **Our question.**  From a map to one number there are several steps that can be taken in more ways than one: which layer,
@@ -162,9 +162,9 @@ for record in measured if profile == "lab" else ():
 # - **Tokens or pixels decides the height, not CRATE's lead over ViT.**  At pixels CRATE loses 8 to 10 points in the last layer
 #   but one, and 2 to 7 of its lead over ViT.  The blob loses less, so on photographs CRATE's lead over the *blob* is halved.
 # - **60 % of the entries tells models apart badly.**  Such a mask covers 60 % of the image whatever the map; a blob, CRATE
-#   and ViT lie within 3 points of each other on each data set.
+#   and ViT lie close to each other on each data set.
 #
-# The paper's gap between widths of 384 is 9.8 points.  By 60 % of the entries the widest that we have is 1.4.  So masks of
+# The paper's gap between widths of 384 is far wider than any that 60 % of the entries leave here.  So masks of
 # the *mass*, as DINO's code makes them, are the likelier reading of Fig. 4b; at another scale and on other data that is a
 # hint and no proof.
 #
