@@ -20,10 +20,11 @@ from safetensors.torch import load_file
 from tests import tiny
 from tests.data import miniatures
 from wbcore.checkpoints import load_model
+from wbcore.devices import choose_device
 from wbcore.errors import InputError
 from wbcore.files import ROOT
 from wbcore.recipes import Recipe
-from wbcore.train import Trainer, choose_device, learning_rate, top1
+from wbcore.train import Trainer, learning_rate, top1
 
 RECIPE = Recipe(epochs=3, batch_size=8, learning_rate=1e-2, precision="float32", label_smoothing=0.1)
 VARIANTS = {

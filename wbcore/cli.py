@@ -82,11 +82,12 @@ def _train(arguments: argparse.Namespace) -> int:
 
     import torch
 
+    from wbcore.devices import choose_device
     from wbcore.files import ROOT
     from wbcore.models import create_model, model_config
     from wbcore.recipes import recipe
     from wbcore.study import training_batches
-    from wbcore.train import Trainer, choose_device
+    from wbcore.train import Trainer
 
     deadline = time.monotonic() + 60 * arguments.minutes
     settings = dataclasses.replace(recipe(arguments.recipe), **_recipe_changes(arguments.set))

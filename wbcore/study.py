@@ -14,12 +14,13 @@ from wbcore.data.batches import Batches, CutoutBatches, PhotographBatches, resiz
 from wbcore.data.cutouts import Composer, SceneConfig
 from wbcore.data.example import Dataset
 from wbcore.data.registry import open_dataset
+from wbcore.devices import choose_device
 from wbcore.errors import InputError
 from wbcore.files import DATA, ROOT
 from wbcore.models import Backbone, create_model
 from wbcore.recipes import Recipe, recipe
 from wbcore.train import WEIGHTS as RUN_WEIGHTS
-from wbcore.train import Trainer, choose_device, top1
+from wbcore.train import Trainer, top1
 
 RUNS = ROOT / "runs"
 WEIGHTS = DATA / "weights"

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
+from wbcore.devices import choose_device
 from wbcore.errors import InputError
 from wbcore.metrics.attention import keep_mass
 from wbcore.metrics.baselines import centred_blob, random_heads
@@ -54,8 +55,11 @@ def model_subject(
     seed: int | None = None,
     weights_sha256: str | None = None,
 ) -> Subject:
-    """A model as a subject: attention of ``layers``, MaskCut on the segmentation feature of ``feature_layer``."""
-    model = model.to(device).eval()
+    """A model as a subject: attention of ``layers``, MaskCut on the segmentation feature of ``feature_layer``.
+
+    Raises: InputError if there is no such device.
+    """
+    model = model.to(choose_device(device)).eval()
     wanted = {"cls_attention": tuple(layers), "segmentation_feature": (feature_layer,)}
 
     def read(images: UInt8[Tensor, "b 3 h w"]) -> Reading:

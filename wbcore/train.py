@@ -20,6 +20,7 @@ from tqdm import tqdm
 from wbcore._compat import import_timm
 from wbcore.checkpoints import ModelCard, save_model
 from wbcore.data.batches import Batches, stream
+from wbcore.devices import choose_device
 from wbcore.errors import InputError
 from wbcore.files import write_bytes
 from wbcore.models.backbone import Backbone, BackboneConfig
@@ -39,17 +40,6 @@ def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
     if step < warmup:
         return recipe.learning_rate * (step + 1) / warmup
     return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
-
-
-def choose_device(wanted: str | None = None) -> str:
-    """``cpu`` or ``cuda``, by default ``cuda`` where there is one.
-
-    Raises: InputError for another name, or ``cuda`` where there is none.
-    """
-    found = "cuda" if torch.cuda.is_available() else "cpu"
-    if wanted not in (None, "cpu", found):
-        raise InputError(f"device={wanted!r} is not to be had: choose {' or '.join(dict.fromkeys(['cpu', found]))}")
-    return wanted or found
 
 
 class Trainer:
