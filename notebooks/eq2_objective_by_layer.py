@@ -36,8 +36,8 @@ chosen = profiles.profile(profile)
 # scenes of held-out cut-outs on held-out backgrounds, or images of PASCAL VOC (`paper`).
 
 # %%
-trained, card = load_model(chosen.weights_path("crate", data_root))
-models = {"crate": trained.to(device), "untrained_crate": objective.as_initialised(trained, seed).to(device)}
+trained, card = load_model(chosen.weights_path("crate", data_root), device=device)
+models = {"crate": trained, "untrained_crate": objective.as_initialised(trained, seed).to(device)}
 measurement = chosen.attention
 dataset = measurement.open(data_root, limit or 64)
 images = [resize(dataset[index].image, measurement.size) for index in range(len(dataset))]

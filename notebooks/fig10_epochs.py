@@ -93,9 +93,9 @@ tables.order_table(recorded + level, chain, order)
 final = chosen.weights_path("crate", data_root)
 stages, cards = {}, {}
 for path in (*sorted(final.parent.glob(f"{final.stem}-epoch*.safetensors")), final):
-    model, card = load_model(path)
+    model, card = load_model(path, device=device)
     epoch = card.training.get("epochs_done", card.recipe.get("epochs"))
-    stages[epoch], cards[epoch] = model.to(device), card
+    stages[epoch], cards[epoch] = model, card
 subjects = [model_subject(model, name=f"crate_epoch{epoch}", device=device) for epoch, model in stages.items()]
 count = limit or (48 if profile == "lab" else None)
 measured = chosen.measure(subjects, data_root=data_root, limit=count, device=device, command="fig10_epochs")

@@ -31,7 +31,7 @@ from wbcore.subjects import model_subject
 started = time.monotonic()
 plots.use_style()
 chosen = profiles.profile(profile)
-trained, card = load_model(chosen.weights_path("crate", data_root))
+trained, card = load_model(chosen.weights_path("crate", data_root), device=device)
 (example,) = (one for one in photographs() if one.name == photograph)
 picture = evaluate.square(example.image, 288)
 side = max(trained.config.size)
@@ -63,7 +63,6 @@ plots.plt.show()
 # $Y_+ = \max(Y, 0)$ its nearest code without negative entries.
 
 # %% tags=["nbval-ignore-output"] mystnb={"figure": {"name": "fig-fig2-layer", "caption": "The layer chosen by the parameter `layer`, drawn from the trained CRATE and one photograph, with that photograph's coding rate, share of non-zero entries and LASSO objective. Equations as in the paper; the LayerNorms are its Algorithm 1's."}, "image": {"alt": "A row of pictures joined by arrows: a cat's face under a token grid; a strip of red dashes on white; LayerNorm; MSSA with six small attention maps, and a skip arrow around both to a plus sign; a strip filled with red and blue; LayerNorm; ISTA with a square dictionary of fine red and blue noise; a strip of red dashes on white. Below are numbers for each stage, then equations 5 to 8."}}
-trained.to(device)
 shown = evaluate.resize(example.image, side)
 stages = layer_stages(trained, shown)
 layer_diagram(picture, by_use(stages[layer - 1]))

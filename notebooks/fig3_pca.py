@@ -30,7 +30,7 @@ started = time.monotonic()
 plots.use_style()
 chosen = profiles.profile(profile)
 models = {
-    variant: load_model(chosen.weights_path(variant, data_root))[0].to(device)
+    variant: load_model(chosen.weights_path(variant, data_root), device=device)[0]
     for variant in chosen.trained(("crate", "vit"), data_root=data_root)
 }
 

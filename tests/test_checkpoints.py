@@ -68,6 +68,11 @@ def test_round_trip(path, registers):
     assert sorted(contents(path.parent)) == ["small.json", "small.safetensors"]
 
 
+def test_a_device_that_is_not_there(saved):
+    with pytest.raises(InputError, match="device='gpu' is not to be had"):
+        load_model(saved, device="gpu")
+
+
 def test_half_precision_halves_the_file_and_is_widened_again(saved, tmp_path):
     half = tmp_path / "half.safetensors"
     save_model(make(), half, CARD, dtype=torch.float16)

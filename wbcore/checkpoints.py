@@ -18,6 +18,7 @@ from wbcore.conversion import (
     from_timm_vit,
     from_timm_vit_file,
 )
+from wbcore.devices import choose_device
 from wbcore.errors import InputError
 from wbcore.files import open_atomically, sha256
 from wbcore.models.backbone import Backbone, BackboneConfig
@@ -117,17 +118,18 @@ def read_card(weights: Path | str) -> ModelCard:
         raise InputError(f"{path} is not a model card ({error}): write it with checkpoints.save_model") from error
 
 
-def load_model(weights: Path | str) -> tuple[Backbone, ModelCard]:
-    """The model that a weights file and its card describe, in evaluation mode, and the card.
+def load_model(weights: Path | str, *, device: str = "cpu") -> tuple[Backbone, ModelCard]:
+    """The model that a weights file and its card describe, in evaluation mode on ``device``, and the card.
 
-    Raises: InputError if a file is missing, damaged, or not the one that the card was written for.
+    Raises: InputError if a file is missing, damaged, or not the one that the card was written for, or there is no such
+    device.
     """
-    card = read_card(weights)
+    device, card = choose_device(device), read_card(weights)
     model = Backbone(BackboneConfig.from_dict(card.config)).eval()
     load_weights(model, weights)
     if card.weights_sha256 is not None and sha256(weights) != card.weights_sha256:
         raise InputError(f"{weights} is not the file its card describes (SHA-256 differs): restore both together")
-    return model, card
+    return model.to(device), card
 
 
 def load_weights(model: Backbone, weights: Path | str) -> None:

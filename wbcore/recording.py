@@ -232,7 +232,7 @@ def _fig3(place: Place) -> Iterator[Cell]:
 
 
 def _finder(weights: Path, device: str, rules: Sequence[str]) -> Finder:
-    return model_finder(load_model(weights)[0].to(device), rules=rules)
+    return model_finder(load_model(weights, device=device)[0], rules=rules)
 
 
 def _untrained_finder(model: str, device: str, rules: Sequence[str]) -> Finder:
