@@ -42,12 +42,7 @@ chosen = profiles.profile(profile)
 recorded = records.load_records(records.RESULTS / "fig10_epochs")
 level = records.select(records.load_records(records.RESULTS / "table2"), model="untrained_crate")
 metrics = {"det AP": "maskcut_bbox/ap", "attention mIoU": "attention_miou/mass60/layer-2"}
-panels = {
-    f"{name}, {plots.data_label(data)}": curves
-    for name, metric in metrics.items()
-    for data in ("cutouts", "coco200")
-    if (curves := records.by_step(recorded + level, "epoch", data=data, metric=metric))
-}
+panels = tables.step_panels(recorded + level, "epoch", metrics=metrics, data=("cutouts", "coco200"))
 plots.curves(panels, units=[f"{title.split(',')[0]} (%)" for title in panels], axes=["epoch"] * len(panels))
 plots.plt.show()
 

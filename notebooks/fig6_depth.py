@@ -50,12 +50,7 @@ recorded = records.load_records(records.RESULTS / "fig6_depth")
 baselines = records.select(records.load_records(records.RESULTS / "table2"), model="centred_blob")
 level = [record for record in baselines if not record.metric.endswith("layer-2")]
 metrics = {"seg AP": "maskcut_segm/ap", "det AP": "maskcut_bbox/ap", "attention mIoU": "attention_miou/mass60/layer*"}
-panels = {
-    f"{name}, {plots.data_label(data)}": curves
-    for name, metric in metrics.items()
-    for data in ("cutouts", "coco200")
-    if (curves := records.by_step(recorded + level, "layer", data=data, metric=metric))
-}
+panels = tables.step_panels(recorded + level, "layer", metrics=metrics, data=("cutouts", "coco200"))
 plots.curves(panels, units=[f"{title.split(',')[0]} (%)" for title in panels], axes=["layer"] * len(panels))
 plots.plt.show()
 

@@ -171,3 +171,10 @@ def test_claims_of_a_notebook():
 def test_claims_without_any_record():
     table = tables.claims_table([], "here")
     assert list(table["verdict"]) == ["not measured yet"] * 3 + ["not testable here"]
+
+
+def test_panels_by_step_leave_out_data_without_records():
+    records = [record(0.2 + 0.1 * n, model=f"crate_layer{n}") for n in (1, 2)]
+    panels = tables.step_panels(records, "layer", metrics={"mIoU": MIOU}, data=("cutouts", "weizmann"))
+    assert list(panels) == ["mIoU, Cutouts"]
+    assert [one.value for one in panels["mIoU, Cutouts"]["crate"].values()] == pytest.approx([30, 40])

@@ -17,7 +17,7 @@ from wbcore.metrics.detection import (
 from wbcore.metrics.intervals import Interval
 from wbcore.metrics.parts import PARTS
 from wbcore.plots import data_label, label
-from wbcore.records import Comparison, Record, greater, over_seeds, paper_values, select
+from wbcore.records import Comparison, Record, by_step, greater, over_seeds, paper_values, select
 
 pd.set_option("display.width", 220, "display.max_columns", None, "display.max_colwidth", None)
 
@@ -98,6 +98,18 @@ def _number(interval: Interval, factor: float = 1) -> str:
     value, low, high, _ = interval
     half = "" if low is None or high is None else f" ± {factor * (high - low) / 2:.1f}"
     return f"{factor * value:.1f}{half}".replace(" ", "\N{NO-BREAK SPACE}")  # number and interval stay on one line
+
+
+def step_panels(
+    records: Sequence[Record], step: str, *, metrics: Mapping[str, str], data: Sequence[str]
+) -> dict[str, dict[str, dict[int, Interval]]]:
+    """Panels for :func:`wbcore.plots.curves`: each metric by its name, on each data set that has records of it."""
+    found = {
+        f"{name}, {data_label(one)}": by_step(records, step, data=one, metric=metric)
+        for name, metric in metrics.items()
+        for one in data
+    }
+    return {title: curves for title, curves in found.items() if curves}
 
 
 def curve_table(panels: Mapping[str, Mapping[str, Mapping[int, Interval]]], *, step: str) -> pd.DataFrame:
