@@ -4,8 +4,15 @@ import jaxtyping
 import pytest
 import torch
 
+from wbcore.data.example import VOID
 from wbcore.errors import InputError
-from wbcore.losses import lasso, sparse_rate_reduction
+from wbcore.losses import (
+    auxiliary_cross_entropy,
+    lasso,
+    pixel_cross_entropy,
+    self_distillation,
+    sparse_rate_reduction,
+)
 from wbcore.metrics.coding_rate import coding_rate, subspace_coding_rate
 
 
@@ -71,3 +78,65 @@ def test_lasso_acts_on_column_vectors():
         for zs, ys in zip(code, target, strict=True)
     ]
     torch.testing.assert_close(lasso(code, target, dictionary, sparsity=0.2), torch.stack(expected))
+
+
+CLASSES, GRID, PATCH = 5, (2, 3), 4
+
+
+def pixels(seed=0, size=(7, 11)):
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(0, CLASSES, (2, *size), generator=generator, dtype=torch.uint8)
+    labels[:, 0] = VOID
+    return torch.randn(2, CLASSES, *size, generator=generator), labels
+
+
+def test_pixel_cross_entropy_is_the_mean_over_known_pixels():
+    logits, labels = pixels()
+    by_hand = [
+        -logits[image, :, row, col].log_softmax(0)[int(labels[image, row, col])]
+        for image in range(2)
+        for row in range(1, 7)
+        for col in range(11)
+    ]
+    torch.testing.assert_close(pixel_cross_entropy(logits, labels), torch.stack(by_hand).mean())
+
+
+def test_pixel_cross_entropy_of_nothing_known_is_zero_and_has_a_gradient():
+    logits, labels = pixels()
+    loss = pixel_cross_entropy(logits.requires_grad_(), torch.full_like(labels, VOID))
+    loss.backward()
+    assert loss == 0
+    assert torch.equal(logits.grad, torch.zeros_like(logits))
+
+
+def test_a_label_that_is_no_class():
+    logits, labels = pixels()
+    labels[0, 3, 3] = CLASSES
+    with pytest.raises(InputError, match="label 5 among 5 classes"):
+        pixel_cross_entropy(logits, labels)
+
+
+def test_auxiliary_probes_are_upsampled_cut_back_and_added():
+    generator = torch.Generator().manual_seed(1)
+    probes = [torch.randn(2, 6, CLASSES, generator=generator) for _ in range(3)]
+    _, labels = pixels()
+    expected = 0
+    for probe in probes:
+        maps = probe.transpose(1, 2).reshape(2, CLASSES, *GRID)
+        large = torch.nn.functional.interpolate(maps, scale_factor=PATCH, mode="bilinear")[..., :7, :11]
+        expected = expected + pixel_cross_entropy(large, labels)
+    found = auxiliary_cross_entropy(probes, labels, grid=GRID, patch_size=PATCH)
+    torch.testing.assert_close(found, expected)
+    assert auxiliary_cross_entropy([], labels, grid=GRID, patch_size=PATCH) == 0
+
+
+@pytest.mark.parametrize(("direction", "first"), [("printed", 0), ("code", 1)])
+def test_self_distillation_is_the_divergence_it_is_named_after(direction, first):
+    student, teacher = (pixels(seed)[0].requires_grad_() for seed in (2, 3))
+    loss = self_distillation(student, teacher, direction=direction)
+    p, q = [(student, teacher), (teacher, student)][first]
+    p, q = p.detach().softmax(1), q.detach().softmax(1)
+    torch.testing.assert_close(loss.detach(), (p * (p / q).log()).sum(1).mean())
+    loss.backward()
+    assert teacher.grad is None
+    assert self_distillation(student, student).abs() < 1e-6

@@ -27,7 +27,7 @@ def test_every_field_has_its_rule():
         ("epochs=1.5", "1.5", "a whole number from 1"),
         ("epochs=true", "True", "a whole number from 1"),
         ("batch_size=-8", "-8", "a whole number from 1"),
-        ("optimizer=sgd", "'sgd'", "adamw or lion"),
+        ("optimizer=rmsprop", "'rmsprop'", "adamw, lion or sgd"),
         ("learning_rate=nan", "'nan'", "a number above 0"),
         ("learning_rate=NaN", "nan", "a number above 0"),
         ("learning_rate=1e999", "inf", "a number above 0"),

@@ -5,12 +5,12 @@ import json
 import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
-from torch import Tensor
+from torch import Tensor, nn
 
 from wbcore.conversion import (
     from_official_crate,
@@ -22,6 +22,7 @@ from wbcore.devices import choose_device
 from wbcore.errors import InputError
 from wbcore.files import open_atomically, sha256
 from wbcore.models.backbone import Backbone, BackboneConfig
+from wbcore.models.dovit import DoViT, SegmenterConfig
 from wbcore.models.loading import load_strictly
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "from_timm_vit",
     "from_timm_vit_file",
     "load_model",
+    "load_segmenter",
     "load_weights",
     "quantised",
     "read_card",
@@ -69,7 +71,7 @@ def card_path(weights: Path | str) -> Path:
     return Path(weights).with_suffix(".json")
 
 
-def save_model(model: Backbone, path: Path | str, card: ModelCard, *, dtype: torch.dtype | None = None) -> None:
+def save_model(model: Backbone | DoViT, path: Path | str, card: ModelCard, *, dtype: torch.dtype | None = None) -> None:
     """Write weights (in ``dtype``, or as they are) and their card, both complete or neither.
 
     ``torch.int8`` keeps matrices as :func:`quantised` makes them, and everything else as it is.
@@ -124,15 +126,28 @@ def load_model(weights: Path | str, *, device: str = "cpu") -> tuple[Backbone, M
     Raises: InputError if a file is missing, damaged, or not the one that the card was written for, or there is no such
     device.
     """
-    device, card = choose_device(device), read_card(weights)
-    model = Backbone(BackboneConfig.from_dict(card.config)).eval()
+    card = read_card(weights)
+    return _filled(Backbone(BackboneConfig.from_dict(card.config)), weights, card, device), card
+
+
+def load_segmenter(weights: Path | str, *, device: str = "cpu") -> tuple[DoViT, ModelCard]:
+    """The segmentation model that a weights file and its card describe, as :func:`load_model`."""
+    card = read_card(weights)
+    return _filled(DoViT(SegmenterConfig.from_dict(card.config)), weights, card, device), card
+
+
+_Model = TypeVar("_Model", bound=nn.Module)
+
+
+def _filled(model: _Model, weights: Path | str, card: ModelCard, device: str) -> _Model:
+    device = choose_device(device)
     load_weights(model, weights)
     if card.weights_sha256 is not None and sha256(weights) != card.weights_sha256:
         raise InputError(f"{weights} is not the file its card describes (SHA-256 differs): restore both together")
-    return model.to(device), card
+    return model.eval().to(device)
 
 
-def load_weights(model: Backbone, weights: Path | str) -> None:
+def load_weights(model: nn.Module, weights: Path | str) -> None:
     """Fill ``model`` from a safetensors file, strictly.  Half precision is widened to the model's type.
 
     Raises: InputError for a missing or damaged file, a pickle, or tensors of other names or shapes.

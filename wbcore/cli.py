@@ -64,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     study.add_argument("name", help="for example table2, or fig6_depth, which measures the models of table2")
     study.add_argument("--minutes", type=float, default=0, help="train for so long at most (default: only measure)")
     study.add_argument("--train-only", action="store_true", help="measure nothing, for a machine that only trains")
-    study.add_argument("--only", metavar="MODEL", help="this model's cells only, so that processes can share the work")
+    study.add_argument("--only", metavar="MODEL", help="these cells only, so that processes can share the work")
     study.add_argument("--data-root", type=Path, metavar="DIR", help="real photographs to measure on, where they are")
     study.add_argument("--device", default="cpu")
     study.set_defaults(run=_study)
@@ -170,9 +170,18 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 
 def _study(arguments: argparse.Namespace) -> int:
+    from wbcore.segmentation_study import STUDY, run_segmentation_study
     from wbcore.study import STUDIES, run_study, ship
 
-    if arguments.name in STUDIES or arguments.train_only:
+    if arguments.name == STUDY:
+        left = run_segmentation_study(
+            minutes=arguments.minutes,
+            device=arguments.device,
+            only=arguments.only,
+            data_root=arguments.data_root,
+        )
+        print(f"{left} cells left" if left else "all cells are trained")
+    elif arguments.name in STUDIES or arguments.train_only:
         left = run_study(
             arguments.name,
             minutes=arguments.minutes,

@@ -1,12 +1,14 @@
-"""Objectives: what CRATE's layers were derived from."""
+"""Objectives: what CRATE's layers were derived from, and what DoViT is trained on."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from wbcore.data.example import VOID
 from wbcore.errors import InputError
 from wbcore.metrics.coding_rate import coding_rate, subspace_coding_rate
 
@@ -56,3 +58,63 @@ def lasso(
     """
     residual = target - F.linear(code, dictionary)
     return torch.sum(residual.square() / 2, dim=(-2, -1)) + sparsity * code.abs().sum(dim=(-2, -1))
+
+
+def pixel_cross_entropy(
+    logits: Float[Tensor, "b c h w"], labels: UInt8[Tensor, "b h w"], *, ignore: int = VOID
+) -> Float[Tensor, ""]:
+    """Cross-entropy, the mean over all pixels whose class is known; 0 where none is.
+
+    Source: DoViT, Eq. (9).
+    Raises: InputError if a label is neither a class nor ``ignore``.
+    """
+    targets = labels.long()
+    known = targets != ignore
+    if known.any() and int(targets[known].max()) >= logits.shape[1]:
+        raise InputError(f"label {int(targets[known].max())} among {logits.shape[1]} classes: recode it, or ignore it")
+    total = F.cross_entropy(logits.float(), targets, ignore_index=ignore, reduction="sum")
+    return total / known.sum().clamp(min=1)
+
+
+def auxiliary_cross_entropy(
+    probes: Sequence[Float[Tensor, "b p c"]],
+    labels: UInt8[Tensor, "b h w"],
+    *,
+    grid: tuple[int, int],
+    patch_size: int,
+    ignore: int = VOID,
+) -> Float[Tensor, ""]:
+    """The sum over all early probes of their cross-entropy, each upsampled to the pixels.
+
+    Images whose sides are no multiples of the patch were padded; what was upsampled is cut back.
+
+    Source: DoViT, Eq. (10); U is bilinear.
+    """
+    height, width = labels.shape[-2:]
+    size = (grid[0] * patch_size, grid[1] * patch_size)
+    total = torch.zeros((), device=labels.device)
+    for logits in probes:
+        maps = logits.float().transpose(1, 2).unflatten(-1, grid)
+        pixels = F.interpolate(maps, size, mode="bilinear", align_corners=False)[..., :height, :width]
+        total = total + pixel_cross_entropy(pixels, labels, ignore=ignore)
+    return total
+
+
+Direction = Literal["printed", "code"]
+
+
+def self_distillation(
+    student: Float[Tensor, "b c h w"], teacher: Float[Tensor, "b c h w"], *, direction: Direction = "printed"
+) -> Float[Tensor, ""]:
+    """Kullback-Leibler divergence between the classes that student and teacher see at each place, its mean.
+
+    ``printed`` is KL(student ‖ teacher), ``code`` is KL(teacher ‖ student).  The teacher gets no gradient.
+
+    Source: DoViT, Eq. (11), and the official code, which also adds 0.5 times the squared distance of the last features.
+    Raises: InputError for another direction.
+    """
+    if direction not in ("printed", "code"):
+        raise InputError(f"direction={direction!r}: choose printed or code")
+    ours, theirs = student.float().log_softmax(dim=1), teacher.detach().float().log_softmax(dim=1)
+    of, to = (ours, theirs) if direction == "printed" else (theirs, ours)
+    return (of.exp() * (of - to)).sum(dim=1).mean()

@@ -25,8 +25,12 @@ _TINY = 1e-12
 _ALLOWED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "epochs": (_whole, "a whole number from 1"),
     "batch_size": (_whole, "a whole number from 1"),
-    "optimizer": (lambda x: x in ("adamw", "lion"), "adamw or lion"),
+    "optimizer": (lambda x: x in ("adamw", "lion", "sgd"), "adamw, lion or sgd"),
     "learning_rate": (lambda x: _number(x, _TINY), "a number above 0"),
+    "least_learning_rate": (_number, "a number from 0"),
+    "schedule": (lambda x: x in ("cosine", "poly"), "cosine or poly"),
+    "power": (lambda x: _number(x, _TINY), "a number above 0"),
+    "head_scale": (lambda x: _number(x, _TINY), "a number above 0"),
     "weight_decay": (_number, "a number from 0"),
     "decay_all": (lambda x: isinstance(x, bool), "true or false"),
     "warmup_epochs": (_number, "a number from 0"),
@@ -55,7 +59,7 @@ def require_allowed(field: str, value: Any) -> None:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a classifier is trained.  The learning rate rises linearly over the warm-up and falls as half a cosine.
+    """How a model is trained.  The learning rate rises linearly over the warm-up and falls by the schedule.
 
     Raises: InputError for a value that a field cannot have.
     """
@@ -63,8 +67,16 @@ class Recipe:
     epochs: int
     batch_size: int
     """Images per step over all devices."""
-    optimizer: Literal["adamw", "lion"] = "adamw"
+    optimizer: Literal["adamw", "lion", "sgd"] = "adamw"
+    """``sgd`` has a momentum of 0.9."""
     learning_rate: float = 1e-3
+    least_learning_rate: float = 0.0
+    """Where the schedule ends."""
+    schedule: Literal["cosine", "poly"] = "cosine"
+    """Half a cosine, or ``poly``: the share of the steps that are left, to the ``power``."""
+    power: float = 0.9
+    head_scale: float = 1.0
+    """How much faster probes and decoder of a segmentation model learn than its backbone."""
     weight_decay: float = 0.05
     decay_all: bool = False
     """Also decay biases, norms and embeddings, as plain optimisers do."""
@@ -89,9 +101,61 @@ RECIPES: dict[str, Recipe] = {
     "lab": Recipe(epochs=6, batch_size=64, learning_rate=1e-3, label_smoothing=0.1),
     # The same number of images from 9,469 photographs (Imagenette).
     "lab_photographs": Recipe(epochs=19, batch_size=64, learning_rate=1e-3, warmup_epochs=1.5, label_smoothing=0.1),
+    # CRATE, appendix C.2, for two cores (crate_finetune below is the paper's own).  In so few epochs nothing is learned
+    # by heart, so there is no RandAugment; steps are larger, and no crop is 8 % of 32 px.
+    "lab_finetune": Recipe(epochs=3, batch_size=64, learning_rate=1e-3, weight_decay=0.01, warmup_epochs=0.25),
     # One GPU: depth 12 at 128 px.
     "lab12": Recipe(
         epochs=80, batch_size=512, learning_rate=2e-3, warmup_epochs=5.0, label_smoothing=0.1, compile=True
+    ),
+    # DoViT on two cores: a dense model of street scenes, and a third as long for what goes on from it.
+    "camvid": Recipe(epochs=30, batch_size=8, learning_rate=2e-4, head_scale=5.0, weight_decay=0.01, schedule="poly"),
+    "camvid_policy": Recipe(
+        epochs=10, batch_size=8, learning_rate=1e-4, head_scale=5.0, weight_decay=0.01, schedule="poly"
+    ),
+    # The same on composed scenes, 9,600 of them an epoch.
+    "scenes": Recipe(
+        epochs=2,
+        batch_size=16,
+        learning_rate=1e-3,
+        head_scale=2.0,
+        weight_decay=0.01,
+        schedule="poly",
+        warmup_epochs=0.1,
+    ),
+    "scenes_policy": Recipe(
+        epochs=1,
+        batch_size=16,
+        learning_rate=5e-4,
+        head_scale=2.0,
+        weight_decay=0.01,
+        schedule="poly",
+        warmup_epochs=0.1,
+    ),
+    # DoViT, section 4.1.2, and the official configurations: SETR on Cityscapes, 80,000 steps of 8 crops of 768 pixels.
+    "dovit_cityscapes": Recipe(
+        epochs=216,
+        batch_size=8,
+        optimizer="sgd",
+        learning_rate=0.01,
+        least_learning_rate=1e-4,
+        schedule="poly",
+        weight_decay=0.0,
+        warmup_epochs=0.0,
+        head_scale=10.0,
+        clip_norm=None,
+    ),
+    # The same on ADE20K: 160,000 steps of 16 crops of 512 pixels.
+    "dovit_ade20k": Recipe(
+        epochs=127,
+        batch_size=16,
+        optimizer="sgd",
+        learning_rate=0.01,
+        least_learning_rate=1e-4,
+        schedule="poly",
+        weight_decay=0.0,
+        warmup_epochs=0.0,
+        clip_norm=None,
     ),
     # CRATE, appendix C.1: ImageNet-21k, resize + centre crop + flip.
     "crate_in21k": Recipe(

@@ -1,4 +1,4 @@
-"""The training loop: classification, on one device or many, resumable to the same weights."""
+"""The training loop: classification or segmentation, on one device or many, resumable to the same weights."""
 
 import io
 import math
@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import MISSING, asdict, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -23,23 +23,66 @@ from wbcore.data.batches import Batches, stream
 from wbcore.devices import choose_device
 from wbcore.errors import InputError
 from wbcore.files import write_bytes
-from wbcore.models.backbone import Backbone, BackboneConfig
+from wbcore.models.backbone import Backbone
+from wbcore.models.dovit import DoViT
 from wbcore.provenance import provenance
 from wbcore.recipes import Recipe
 
 import_timm()
-from timm.optim import create_optimizer_v2  # noqa: E402 # pyright: ignore[reportPrivateImportUsage]
+from timm.optim import create_optimizer_v2, param_groups_weight_decay  # noqa: E402 # pyright: ignore[reportPrivateImportUsage]
 
 CHECKPOINT = "last.ckpt"
 WEIGHTS = "model.safetensors"
 
 
+@runtime_checkable
+class Objective(Protocol):
+    """What a training lowers."""
+
+    def __call__(self, outputs: Any, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """The loss of a batch, from what the model made of it, the normalised images and the labels."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """What of it decides the weights, for checkpoint and card."""
+        ...
+
+
+class Classification:
+    """Cross-entropy of the logits of a classifier."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self._smoothing = recipe.label_smoothing
+
+    def __call__(self, outputs: torch.Tensor, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:  # noqa: ARG002
+        return F.cross_entropy(outputs.float(), labels, label_smoothing=self._smoothing)
+
+    def describe(self) -> dict[str, Any]:
+        return {}  # the recipe says it all
+
+
 def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
-    """The learning rate of one step: linear warm-up, then half a cosine down to zero."""
+    """The learning rate of one step: linear warm-up, then half a cosine, or a power of what is left, to the least."""
     total, warmup = recipe.epochs * steps_per_epoch, round(recipe.warmup_epochs * steps_per_epoch)
     if step < warmup:
         return recipe.learning_rate * (step + 1) / warmup
-    return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
+    done = (step - warmup) / max(1, total - warmup)
+    left = 0.5 * (1 + math.cos(math.pi * done)) if recipe.schedule == "cosine" else (1 - done) ** recipe.power
+    return recipe.least_learning_rate + (recipe.learning_rate - recipe.least_learning_rate) * left
+
+
+def parameter_groups(model: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
+    """Parameters with their weight decay, and with ``lr_scale`` where a new head learns faster than its backbone."""
+    parts = [(model, 1.0)]
+    if isinstance(model, DoViT):
+        parts = [(part, 1.0 if part is model.backbone else recipe.head_scale) for part in model.children()]
+    if recipe.decay_all:
+        groups = [({"params": list(part.parameters()), "weight_decay": recipe.weight_decay}, s) for part, s in parts]
+    else:
+        groups = [
+            (group, scale) for part, scale in parts for group in param_groups_weight_decay(part, recipe.weight_decay)
+        ]
+    return [group | {"lr_scale": scale} for group, scale in groups if group["params"]]
 
 
 class Trainer:
@@ -54,10 +97,11 @@ class Trainer:
 
     def __init__(
         self,
-        model: Backbone,
+        model: Backbone | DoViT,
         batches: Batches,
         recipe: Recipe,
         *,
+        objective: Objective | None = None,
         output: Path | str,
         name: str,
         seed: int = 0,
@@ -66,6 +110,7 @@ class Trainer:
         dtype: torch.dtype | None = None,
     ) -> None:
         self.recipe, self.batches, self.output = recipe, batches, Path(output)
+        self.objective = objective or Classification(recipe)
         self.name, self.seed, self.save_every_seconds, self.dtype = name, seed, save_every_seconds, dtype
         # Precision is ours to set: an Accelerator's is shared by all of a process.
         self.accelerator = Accelerator(cpu=choose_device(device) == "cpu")
@@ -80,11 +125,10 @@ class Trainer:
                 "lower batch_size"
             )
         optimizer = create_optimizer_v2(
-            model,
-            opt=recipe.optimizer,
+            parameter_groups(model, recipe),
+            opt="momentum" if recipe.optimizer == "sgd" else recipe.optimizer,  # timm's sgd is Nesterov's
             lr=recipe.learning_rate,
-            weight_decay=recipe.weight_decay,
-            filter_bias_and_bn=not recipe.decay_all,
+            momentum=0.9,
         )
         self.model = model.train()
         self.network, self.optimizer = self.accelerator.prepare(model, optimizer)
@@ -116,7 +160,7 @@ class Trainer:
         *,
         max_steps: int | None = None,
         deadline: float = math.inf,
-        on_epoch: Callable[[int, Backbone], dict[str, float]] | None = None,
+        on_epoch: Callable[[int, Any], dict[str, float]] | None = None,
     ) -> Path | None:
         """Train to the end, from the folder's checkpoint if there is one.
 
@@ -180,10 +224,9 @@ class Trainer:
         images = self.model.normalise(images.to(device, non_blocking=True))
         labels = labels.to(device, non_blocking=True)
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.recipe, self.step, self.steps_per_epoch)
+            group["lr"] = learning_rate(self.recipe, self.step, self.steps_per_epoch) * group["lr_scale"]
         with torch.autocast(device.type, torch.bfloat16, enabled=self.recipe.precision == "bfloat16"):
-            logits = self.forward(images)
-        loss = F.cross_entropy(logits.float(), labels, label_smoothing=self.recipe.label_smoothing)
+            loss = self.objective(self.forward(images), images, labels)
         self.accelerator.backward(loss)
         if self.recipe.clip_norm is not None:
             self.accelerator.clip_grad_norm_(self.network.parameters(), self.recipe.clip_norm)
@@ -209,7 +252,7 @@ class Trainer:
                 + (f" (the last good state is in {self.checkpoint})" if self.checkpoint.is_file() else "")
             )
 
-    def _best_model(self) -> Backbone:
+    def _best_model(self) -> Backbone | DoViT:
         """The averaged weights where the recipe has an average, else the model itself, in evaluation mode."""
         model = self.model if self.average is None else self.average.module
         return model.eval()  # pyright: ignore[reportReturnType]
@@ -223,6 +266,7 @@ class Trainer:
             "config": asdict(self.model.config),
             "data": self.batches.fingerprint,
             "num_examples": self.batches.num_examples,
+            **self.objective.describe(),
         }
 
     def _save(self) -> None:
@@ -250,7 +294,7 @@ class Trainer:
             state = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
             found = state["identity"]
             found["recipe"] = _completed(Recipe, found["recipe"])
-            found["config"] = _completed(BackboneConfig, found["config"])
+            found["config"] = _completed(type(self.model.config), found["config"])
         except (RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
             raise InputError(f"{self.checkpoint} is not a whole checkpoint: remove the file to start anew") from error
         wanted = self._identity()
@@ -281,7 +325,7 @@ class Trainer:
                 "classes": self.batches.num_classes,
                 "sha256": self.batches.fingerprint,
             },
-            recipe=asdict(self.recipe),
+            recipe={**asdict(self.recipe), **self.objective.describe()},
             seed=self.seed,
             commit=where["commit"],
             metrics=metrics,

@@ -17,6 +17,7 @@ VOID = 255
 SIZES = ((89, 131), (113, 97), (101, 127))
 """Rows and columns of the scenes: primes, so that no transposed axis can pass."""
 VOC_NAMES = ("2007_000033", "2008_001439", "2011_003145")
+CITYSCAPES_NAMES = ("frankfurt_000000_000294", "frankfurt_000001_007973", "munster_000000_000019")
 WNIDS = ("n01440764", "n02102040", "n03000684")
 COCO_CATEGORIES = (
     {"supercategory": "person", "isthing": 1, "id": 1, "name": "person"},
@@ -163,6 +164,38 @@ def camvid(root: Path) -> list[Scene]:
         mask = np.array([0, *one.categories], dtype=np.uint8)[one.objects]
         mask[0] = 11
         _save(mask, home / "valannot" / f"{one.name}.png")
+    return scenes
+
+
+def cityscapes(root: Path) -> list[Scene]:
+    """``root/cityscapes``: val has two cities; the ground is road, 7, and the rows are the ids 0 … 33 in turn."""
+    home = root / "cityscapes"
+    scenes = [scene(index, (26, 24), name=name) for index, name in enumerate(CITYSCAPES_NAMES)]
+    for one in scenes:
+        city = one.name.split("_")[0]
+        _save(one.image, home / "leftImg8bit" / "val" / city / f"{one.name}_leftImg8bit.png")
+        folder = home / "gtFine" / "val" / city
+        _save(cityscapes_ids(one), folder / f"{one.name}_gtFine_labelIds.png")
+        _save(one.objects, folder / f"{one.name}_gtFine_instanceIds.png")
+    return scenes
+
+
+def cityscapes_ids(one: Scene) -> np.ndarray:
+    """The label ids of a miniature mask: the first column has all of them, from above."""
+    ids = np.array([7, *one.categories], dtype=np.uint8)[one.objects]
+    ids[:34, 0] = np.arange(34)
+    return ids
+
+
+def ade20k(root: Path) -> list[Scene]:
+    """``root/ADEChallengeData2016``: validation has three images, training one; the ground is not annotated, 0."""
+    home = root / "ADEChallengeData2016"
+    scenes = [scene(index, (1, 150, 13), name=f"ADE_val_{index + 1:08}") for index in range(3)]
+    for folder, chosen in (("validation", scenes), ("training", scenes[:1])):
+        for one in chosen:
+            _save(one.image, home / "images" / folder / f"{one.name}.jpg")
+            mask = np.array([0, *one.categories], dtype=np.uint8)[one.objects]
+            _save(mask, home / "annotations" / folder / f"{one.name}.png")
     return scenes
 
 

@@ -21,6 +21,8 @@ MINIATURES = {
     "voc2012": miniatures.voc2012,
     "weizmann": miniatures.weizmann,
     "camvid": miniatures.camvid,
+    "cityscapes": miniatures.cityscapes,
+    "ade20k": miniatures.ade20k,
 }
 
 

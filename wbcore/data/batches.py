@@ -2,25 +2,21 @@
 
 import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Int, UInt8
+from jaxtyping import Int, Integer, UInt8
 from PIL import Image
 from torch import Tensor
 from torch.utils import data as loading
-from tqdm import tqdm
 
 from wbcore._compat import import_timm
-from wbcore.data.cutouts import Composer, SceneConfig, fingerprint, uniforms
+from wbcore.data.cutouts import Composer, SceneConfig, Scenes
 from wbcore.data.example import Dataset, Example
+from wbcore.data.shuffling import KEEP_BYTES, ShuffledExamples
 from wbcore.errors import InputError
-
-KEEP_BYTES = 2 * 2**30
-"""Photographs that take no more memory than this are decoded once; larger sets are decoded anew in every epoch."""
 
 
 @runtime_checkable
@@ -35,8 +31,10 @@ class Batches(Protocol):
     workers: int
     """Processes that should make batches ahead (:func:`stream`)."""
 
-    def batch(self, epoch: int, positions: Sequence[int]) -> tuple[UInt8[Tensor, "b 3 s s"], Int[Tensor, "b"]]:
-        """Images and labels at ``positions`` (0 … num_examples - 1) of an epoch."""
+    def batch(
+        self, epoch: int, positions: Sequence[int]
+    ) -> tuple[UInt8[Tensor, "b 3 h w"], Integer[Tensor, "b *pixels"]]:
+        """Images and labels, of each image or each pixel, at ``positions`` (0 … num_examples - 1) of an epoch."""
         ...
 
 
@@ -77,20 +75,30 @@ class CutoutBatches:
     """Cutouts scenes, new ones in every epoch; the label is the identity of the main object."""
 
     workers = 0  # composed on the device, faster than any model learns from them
+    _composer_type: type[Composer] = Composer
 
     def __init__(
-        self, *, size: int, num_examples: int = 30_000, seed: int = 0, device: torch.device | str = "cpu"
+        self,
+        split: str = "train",
+        *,
+        size: int,
+        num_examples: int = 30_000,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
     ) -> None:
-        config = SceneConfig(size=size)
-        self._composer = Composer("train", config, seed=seed, device=device)
-        self.name = f"cutouts-train-{size}px"
+        config = SceneConfig(**{"size": size, **self._composer_type.look})  # pyright: ignore[reportArgumentType]
+        self._composer = self._composer_type(split, config, seed=seed, device=device)
+        self.name = f"{self._composer.name}-{split}-{size}px"
         self.num_classes = len(self._composer.identities)
         self.num_examples = num_examples
-        self.fingerprint = fingerprint()
+        self.fingerprint = self._composer.fingerprint()
 
     def batch(self, epoch: int, positions: Sequence[int]) -> tuple[UInt8[Tensor, "b 3 s s"], Int[Tensor, "b"]]:
-        scenes = self._composer([epoch * self.num_examples + position for position in positions])
+        scenes = self._scenes(epoch, positions)
         return scenes.images, scenes.labels
+
+    def _scenes(self, epoch: int, positions: Sequence[int]) -> Scenes:
+        return self._composer([epoch * self.num_examples + position for position in positions])
 
 
 class PhotographBatches:
@@ -116,25 +124,14 @@ class PhotographBatches:
         self.name, self.fingerprint = f"{dataset.name}-{size}px", dataset.fingerprint
         self.num_examples, self.num_classes = len(dataset), len(dataset.classes)
         self.workers = workers
-        self._size, self._crop_scale, self._seed = size, crop_scale, seed
+        self._size, self._crop_scale = size, crop_scale
         self._augment = None if rand_augment is None else _rand_augment(*rand_augment)
-        self._examples: Dataset | list[Example] = dataset
-        sample = [dataset[index] for index in range(0, len(dataset), max(1, len(dataset) // 32))]
-        _require_labels(sample, dataset)
-        if len(dataset) * np.mean([example.image.nbytes for example in sample]) <= keep_bytes:
-            with ThreadPoolExecutor() as pool:
-                decoded = pool.map(dataset.__getitem__, range(len(dataset)))
-                self._examples = list(tqdm(decoded, total=len(dataset), desc=f"decoding {dataset.name}", disable=None))
-            _require_labels(self._examples, dataset)
-
-    @functools.lru_cache(maxsize=1)  # noqa: B019 - one permutation, of the current epoch
-    def _order(self, epoch: int) -> np.ndarray:
-        return np.random.Generator(np.random.Philox(key=[self._seed, epoch])).permutation(self.num_examples)
+        require = functools.partial(_require_label, dataset.name)
+        self._examples = ShuffledExamples(dataset, require, seed=seed, keep_bytes=keep_bytes)
 
     def batch(self, epoch: int, positions: Sequence[int]) -> tuple[UInt8[Tensor, "b 3 s s"], Int[Tensor, "b"]]:
-        u = uniforms(self._seed + 1, [epoch * self.num_examples + position for position in positions], 6)
-        examples = [self._examples[index] for index in self._order(epoch)[list(positions)].tolist()]
-        images = [self._view(example.image, row) for example, row in zip(examples, u.tolist(), strict=True)]
+        examples, u = zip(*self._examples.draw(epoch, positions, 6), strict=True)
+        images = [self._view(example.image, row) for example, row in zip(examples, u, strict=True)]
         return torch.stack(images), torch.tensor([example.label for example in examples])
 
     def _view(self, image: UInt8[np.ndarray, "h w 3"], u: list[float]) -> UInt8[Tensor, "3 s s"]:
@@ -180,7 +177,6 @@ def _rand_augment(operations: int, magnitude: int) -> Callable[[Image.Image], Im
     return RandAugment(operations, magnitude, num_magnitude_bins=31)
 
 
-def _require_labels(examples: Iterable[Example], dataset: Dataset) -> None:
-    for example in examples:
-        if example.label is None:
-            raise InputError(f"{example.name} of {dataset.name} has no label: choose a classification data set")
+def _require_label(dataset: str, example: Example) -> None:
+    if example.label is None:
+        raise InputError(f"{example.name} of {dataset} has no label: choose a classification data set")

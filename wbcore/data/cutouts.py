@@ -3,10 +3,10 @@
 import csv
 import functools
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -25,9 +25,12 @@ SPLITS = {
     "train": ("train", "train"),
     "recognition": ("train", "eval"),
     "segmentation": ("eval", "eval"),
+    "transfer_train": ("eval", "train"),
+    "transfer": ("eval", "eval"),
 }
 """``train`` for training; ``recognition`` for top-1 (known cut-outs over unseen backgrounds); ``segmentation`` for
-masks (neither the cut-outs nor the backgrounds were ever trained on)."""
+masks (neither the cut-outs nor the backgrounds were ever trained on); ``transfer_train`` to fine-tune on cut-outs that
+training has not seen, and ``transfer`` for its top-1, over unseen backgrounds."""
 
 
 class Picture(NamedTuple):
@@ -37,6 +40,8 @@ class Picture(NamedTuple):
     kind: str
     split: str
     file: Path
+    part: tuple[float, ...] = (0.0, 0.0, 1.0, 1.0)
+    """What of it is used: left, top, right and bottom as shares of its sides."""
 
 
 @functools.cache
@@ -124,13 +129,14 @@ def _cutout_textures(split: str, side: int, root: Path) -> Float[Tensor, "k 4 t 
 
 
 @functools.cache
-def _background_textures(split: str, rows: int, root: Path) -> Float[Tensor, "k 3 rows cols"]:
+def _background_textures(pictures: tuple[Picture, ...], rows: int) -> Float[Tensor, "k 3 rows cols"]:
     """Backgrounds resized to cover, and centrally cropped to, 3:2."""
     cols = rows * 3 // 2
     stack = []
-    for picture in pictures("background", split, root):
+    for picture in pictures:
         with Image.open(picture.file) as image:
-            rgb = np.asarray(image.convert("RGB"), dtype=np.float32) / 255
+            box = [round(share * side) for share, side in zip(picture.part, image.size * 2, strict=True)]
+            rgb = np.asarray(image.convert("RGB").crop((box[0], box[1], box[2], box[3])), dtype=np.float32) / 255
         tensor = torch.from_numpy(rgb).permute(2, 0, 1)[None]
         height, width = tensor.shape[-2:]
         scale = max(rows / height, cols / width)
@@ -150,12 +156,15 @@ class Scenes(NamedTuple):
     instances: Bool[Tensor, "b m s s"]
     """Visible part of every object: where its alpha is above one half and nothing in front of it is."""
     categories: Int[Tensor, "b m"]
-    """Kind of every object, 0 where there is none."""
+    """Class of every object, 0 where there is none."""
+    ground: UInt8[Tensor, "b s s"]
+    """Class of what is behind the objects; its number is lower than theirs."""
 
     @property
     def semantic(self) -> UInt8[Tensor, "b s s"]:
-        """Kind of each pixel, 0 for the background."""
-        return (self.instances * self.categories[..., None, None].to(torch.uint8)).amax(dim=1)
+        """Class of each pixel."""
+        objects = (self.instances * self.categories[..., None, None].to(torch.uint8)).amax(dim=1)
+        return objects.maximum(self.ground)
 
 
 @dataclass(frozen=True)
@@ -219,6 +228,12 @@ class Composer:
     Raises: InputError for an unknown split.
     """
 
+    name = "cutouts"
+    look: ClassVar[Mapping[str, object]] = {}
+    """What its scenes have other than :class:`SceneConfig`'s defaults."""
+    _ground_numbers = 0
+    """How many random numbers :meth:`_paint_ground` uses beyond those of the scene."""
+
     def __init__(
         self,
         split: str = "train",
@@ -236,22 +251,33 @@ class Composer:
         size = self.config.size
         self._objects = Textures(_cutout_textures(objects, min(size, 224) // 4 * 4, root).to(self.device))
         self._backgrounds = Textures(
-            _background_textures(backgrounds, min(2 * size, 320) // 4 * 4, root).to(self.device), levels=2
+            _background_textures(self._background_pictures(backgrounds), min(2 * size, 320) // 4 * 4).to(self.device),
+            levels=2,
         )
-        names = kinds(root)
+        self.classes = self._class_names()
         chosen = pictures("cutout", objects, root)
         self.identities = tuple(picture.id for picture in chosen)
-        self._kinds = torch.tensor([names.index(picture.kind) for picture in chosen], device=self.device)
+        self._kinds = torch.tensor([self.classes.index(picture.kind) for picture in chosen], device=self.device)
+
+    def fingerprint(self) -> str:
+        """SHA-256 over what scenes are made of."""
+        return fingerprint(self.root)
+
+    def _background_pictures(self, split: str) -> tuple[Picture, ...]:
+        return pictures("background", split, self.root)
+
+    def _class_names(self) -> tuple[str, ...]:
+        return kinds(self.root)
 
     def __call__(self, indices: Sequence[int]) -> Scenes:
         """Compose the scenes numbered ``indices``."""
         config, most = self.config, len(self.config.object_counts)
-        u = uniforms(self.seed, indices, _SCENE + most * _OBJECT).to(self.device)
-        scene, objects = u[:, :_SCENE], u[:, _SCENE:].unflatten(1, (most, _OBJECT))
+        u = uniforms(self.seed, indices, _SCENE + most * _OBJECT + self._ground_numbers).to(self.device)
+        scene, objects = u[:, :_SCENE], u[:, _SCENE : _SCENE + most * _OBJECT].unflatten(1, (most, _OBJECT))
         bounds = torch.tensor(config.object_counts, device=self.device).cumsum(0)
         counts = 1 + (scene[:, :1] >= bounds / bounds[-1]).sum(dim=1).clamp(max=most - 1)
 
-        canvas = self._paint_background(scene)
+        canvas, ground = self._paint_ground(u)
         solid = torch.zeros(len(u), most, config.size, config.size, dtype=torch.bool, device=self.device)
         identities = (objects[..., 0] * len(self.identities)).long()
         for i in reversed(range(most)):  # from the back to the main object in front
@@ -268,23 +294,30 @@ class Composer:
             labels=identities[:, 0],
             instances=solid & (in_front == 0),
             categories=self._kinds[identities] * present,
+            ground=ground,
         )
 
-    def _paint_background(self, scene: Float[Tensor, "b u"]) -> Float[Tensor, "b 3 s s"]:
+    def _paint_ground(self, u: Float[Tensor, "b u"]) -> tuple[Float[Tensor, "b 3 s s"], UInt8[Tensor, "b s s"]]:
+        """What is behind the objects, and its classes: one background, which is class 0."""
+        index = (u[:, 1] * len(self._backgrounds.levels[0])).long()
+        canvas = self._paint_background(index, u[:, 2:12])
+        return canvas, torch.zeros_like(canvas[:, 0], dtype=torch.uint8)
+
+    def _paint_background(self, index: Int[Tensor, "b"], u: Float[Tensor, "b u"]) -> Float[Tensor, "b 3 s s"]:
+        """A piece of background ``index`` in each scene; ``u`` are ten random numbers."""
         config, finest = self.config, self._backgrounds.levels[0]
         rows, cols = finest.shape[-2:]
-        index = (scene[:, 1] * len(finest)).long()
-        window = _between(scene[:, 2], *config.background_window)
+        window = _between(u[:, 0], *config.background_window)
         # The window's half-sides in texture units, and how far its centre may move without leaving the picture.
         half_rows, half_cols = window, window * rows / cols
-        x, y = (2 * scene[:, 3] - 1) * (1 - half_cols), (2 * scene[:, 4] - 1) * (1 - half_rows)
-        angle = torch.deg2rad(_between(scene[:, 5], -config.rotation, config.rotation) / 2)
-        mirror = torch.where(scene[:, 6] < 0.5, -1.0, 1.0)
+        x, y = (2 * u[:, 1] - 1) * (1 - half_cols), (2 * u[:, 2] - 1) * (1 - half_rows)
+        angle = torch.deg2rad(_between(u[:, 3], -config.rotation, config.rotation) / 2)
+        mirror = torch.where(u[:, 4] < 0.5, -1.0, 1.0)
         first = torch.stack([mirror * angle.cos() * half_cols, angle.sin() * half_cols, x], dim=1)
         second = torch.stack([-mirror * angle.sin() * half_rows, angle.cos() * half_rows, y], dim=1)
         placement = torch.stack([first, second], dim=1)
         picture = self._backgrounds.sample(index, placement, window * rows / config.size, config.size, "reflection")
-        return _relight(picture, 1.0, scene[:, 7:12], config)
+        return _relight(picture, 1.0, u[:, 5:10], config)
 
     def _render_object(
         self, identity: Int[Tensor, "b"], u: Float[Tensor, "b u"], *, main: bool
@@ -316,6 +349,8 @@ class Composer:
 class CutoutScenes:
     """Composed scenes as a data set of :class:`Example`: image, identity, semantic mask and instances."""
 
+    _composer_type: type[Composer] = Composer
+
     def __init__(
         self,
         split: str = "segmentation",
@@ -328,12 +363,12 @@ class CutoutScenes:
     ) -> None:
         if count < 1:
             raise InputError(f"count={count} scenes of Cutouts were asked for: ask for 1 or more")
-        scene = SceneConfig(size=size, **config)  # pyright: ignore[reportArgumentType]
-        self._composer = Composer(split, scene, seed=seed, root=root)
+        scene = SceneConfig(**{"size": size, **self._composer_type.look, **config})  # pyright: ignore[reportArgumentType]
+        self._composer = self._composer_type(split, scene, seed=seed, root=root)
         self._count = count
-        self.name = f"cutouts-{split}-{size}px"
-        self.classes: Sequence[str] = kinds(root)
-        decisive = f"{split} {scene} {seed} {count} {fingerprint(root)}"
+        self.name = f"{self._composer.name}-{split}-{size}px"
+        self.classes: Sequence[str] = self._composer.classes
+        decisive = f"{split} {scene} {seed} {count} {self._composer.fingerprint()}"
         self.fingerprint = hashlib.sha256(decisive.encode()).hexdigest()
 
     def __len__(self) -> int:

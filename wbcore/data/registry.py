@@ -4,12 +4,13 @@ import difflib
 import functools
 import os
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from wbcore.data import readers
+from wbcore.data.cutout_stuff import CutoutStuffScenes
 from wbcore.data.cutouts import CutoutScenes
 from wbcore.data.example import Dataset
 from wbcore.data.views import joined
@@ -20,7 +21,7 @@ DATA_ROOT_VARIABLE = "WBCORE_DATA"
 
 READERS: Mapping[str, Callable[..., Dataset]] = {reader: getattr(readers, reader) for reader in readers.__all__}
 
-SHIPPED: dict[str, Callable[..., Dataset]] = {"cutouts": CutoutScenes}
+SHIPPED: dict[str, Callable[..., Dataset]] = {"cutouts": CutoutScenes, "cutouts_stuff": CutoutStuffScenes}
 """Data sets that need no data_root: name → a function of the keyword ``split``."""
 
 
@@ -46,6 +47,7 @@ class Source:
     homepage: str
     licence: str
     splits: Mapping[str, int]
+    also: Sequence[str] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     recode: Mapping[str, Any] | None = None
     fingerprints: Mapping[str, str] = field(default_factory=dict)
@@ -110,11 +112,12 @@ def locate(source: Source, data_root: Path | str | None) -> Path:
             f"data set {source.name} needs data_root (or {DATA_ROOT_VARIABLE}): a folder DIR with DIR/{expected}; "
             f"get it from {source.homepage}"
         )
-    parts = PurePosixPath(source.folder).parts
-    for start in range(len(parts) + 1):
-        root = Path(data_root).joinpath(*parts[start:])
-        if (root / source.holds).exists():
-            return root
+    for folder in (source.folder, *source.also):
+        parts = PurePosixPath(folder).parts
+        for start in range(len(parts) + 1):
+            root = Path(data_root).joinpath(*parts[start:])
+            if any(root.glob(source.holds)):
+                return root
     remedy = f"with `wbcore data get {source.name} --data-root {data_root}`, or from " if source.archives else "from "
     raise InputError(
         f"data set {source.name} is not below data_root {data_root}: expected {Path(data_root) / expected}; "

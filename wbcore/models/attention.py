@@ -1,6 +1,9 @@
 """The two attentions of the ablation, MSSA and MHSA: one interface, the same taps."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -10,18 +13,49 @@ from torch import Tensor, nn
 
 
 def attend(
-    query: Float[Tensor, "b h n d"], key: Float[Tensor, "b h n d"], value: Float[Tensor, "b h n d"], scale: float
+    query: Float[Tensor, "b h n d"],
+    key: Float[Tensor, "b h n d"],
+    value: Float[Tensor, "b h n d"],
+    *,
+    lengths: Sequence[int] | None = None,
+    sizes: Float[Tensor, "b n"] | None = None,
 ) -> Float[Tensor, "b h n d"]:
-    """Softmax attention without ever holding the n×n matrix.
+    """Softmax attention, scaled by ``d ** -0.5``, without ever holding the n×n matrix.
+
+    With ``lengths`` the one sequence holds several images of so many tokens each, one after the other, and every image
+    attends to itself alone: images of different lengths in one batch, without padding.  With ``sizes`` a token counts
+    for as many (Bolya et al., Token Merging, 2023, Eq. (1)).
 
     On a CPU half precision is widened first: there the fused kernel's backward pass is about four times slower in
     bfloat16 than in float32 (torch 2.13, 82 to 785 tokens).
     """
+    if lengths is not None:
+        return _attend_packed(query, key, value, lengths)
+    bias = None if sizes is None else sizes.log()[:, None, None].to(query.dtype)
     if query.device.type == "cpu" and query.dtype != torch.float64:
         with torch.autocast("cpu", enabled=False):
-            widened = F.scaled_dot_product_attention(query.float(), key.float(), value.float(), scale=scale)
+            bias = None if bias is None else bias.float()
+            widened = F.scaled_dot_product_attention(query.float(), key.float(), value.float(), attn_mask=bias)
         return widened.to(query.dtype)
-    return F.scaled_dot_product_attention(query, key, value, scale=scale)
+    return F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
+
+
+def _attend_packed(
+    query: Float[Tensor, "1 h n d"],
+    key: Float[Tensor, "1 h n d"],
+    value: Float[Tensor, "1 h n d"],
+    lengths: Sequence[int],
+) -> Float[Tensor, "1 h n d"]:
+    """One kernel for all images where the GPU has one, else one image after the other."""
+    if query.is_cuda and query.dtype in (torch.float16, torch.bfloat16):
+        from torch.nn.attention.varlen import varlen_attn
+
+        ends = torch.tensor([0, *accumulate(lengths)], dtype=torch.int32, device=query.device)
+        q, k, v = (tensor[0].transpose(0, 1).contiguous() for tensor in (query, key, value))
+        mixed = varlen_attn(q, k, v, ends, ends, max(lengths), max(lengths))
+        return cast(Tensor, mixed).transpose(0, 1)[None]
+    parts = (tensor.split(list(lengths), dim=-2) for tensor in (query, key, value))
+    return torch.cat([attend(q, k, v) for q, k, v in zip(*parts, strict=True)], dim=-2)
 
 
 class Attention(nn.Module, ABC):
@@ -39,6 +73,16 @@ class Attention(nn.Module, ABC):
         super().__init__()
         self.heads = heads
         self.scale = dim_head**-0.5
+
+    @abstractmethod
+    def forward(
+        self,
+        tokens: Float[Tensor, "b n dim"],
+        *,
+        lengths: Sequence[int] | None = None,
+        sizes: Float[Tensor, "b n"] | None = None,
+    ) -> Float[Tensor, "b n dim"]:
+        """What each token takes from the others; ``lengths`` and ``sizes`` are those of :func:`attend`."""
 
     @abstractmethod
     def queries(self, tokens: Float[Tensor, "b n dim"]) -> Float[Tensor, "b h n d"]:
@@ -89,9 +133,15 @@ class MSSA(Attention):
 
     queries = keys = values = projections
 
-    def forward(self, tokens: Float[Tensor, "b n dim"]) -> Float[Tensor, "b n dim"]:
+    def forward(
+        self,
+        tokens: Float[Tensor, "b n dim"],
+        *,
+        lengths: Sequence[int] | None = None,
+        sizes: Float[Tensor, "b n"] | None = None,
+    ) -> Float[Tensor, "b n dim"]:
         projected = self.projections(tokens)
-        mixed = attend(projected, projected, projected, self.scale)
+        mixed = attend(projected, projected, projected, lengths=lengths, sizes=sizes)
         merged = rearrange(mixed, "b h n d -> b n (h d)")
         return F.linear(merged, self.subspaces.weight.t()) if self.output is None else self.output(merged)
 
@@ -129,7 +179,13 @@ class MHSA(Attention):
     def values(self, tokens: Float[Tensor, "b n dim"]) -> Float[Tensor, "b h n d"]:
         return self._third(2, tokens)
 
-    def forward(self, tokens: Float[Tensor, "b n dim"]) -> Float[Tensor, "b n dim"]:
+    def forward(
+        self,
+        tokens: Float[Tensor, "b n dim"],
+        *,
+        lengths: Sequence[int] | None = None,
+        sizes: Float[Tensor, "b n"] | None = None,
+    ) -> Float[Tensor, "b n dim"]:
         query, key, value = torch.unbind(rearrange(self.qkv(tokens), "b n (t h d) -> t b h n d", t=3, h=self.heads))
-        mixed = attend(query, key, value, self.scale)
+        mixed = attend(query, key, value, lengths=lengths, sizes=sizes)
         return self.output(rearrange(mixed, "b h n d -> b n (h d)"))

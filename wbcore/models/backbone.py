@@ -168,14 +168,27 @@ class Block(nn.Module):
         self.scale_attention, self.scale_feedforward = scales
         self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
 
-    def after_attention(self, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
+    def after_attention(
+        self,
+        tokens: Float[Tensor, "b n d"],
+        *,
+        lengths: Sequence[int] | None = None,
+        sizes: Float[Tensor, "b n"] | None = None,
+    ) -> Float[Tensor, "b n d"]:
         """The layer's first half, ``Z^{ℓ+1/2}``: attention and skip."""
         normed = self.norm(tokens)
         carried = tokens if self.skip == "raw" else normed
-        return carried + self.drop_path(self.scale_attention(self.attention(normed)))
+        return carried + self.drop_path(self.scale_attention(self.attention(normed, lengths=lengths, sizes=sizes)))
 
-    def forward(self, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
-        tokens = self.after_attention(tokens)
+    def forward(
+        self,
+        tokens: Float[Tensor, "b n d"],
+        *,
+        lengths: Sequence[int] | None = None,
+        sizes: Float[Tensor, "b n"] | None = None,
+    ) -> Float[Tensor, "b n d"]:
+        """The layer's output; ``lengths`` and ``sizes`` are those of :func:`wbcore.models.attention.attend`."""
+        tokens = self.after_attention(tokens, lengths=lengths, sizes=sizes)
         if self.residual:
             return tokens + self.drop_path(self.scale_feedforward(self.feedforward(tokens)))
         return self.feedforward(tokens)

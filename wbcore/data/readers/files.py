@@ -68,19 +68,20 @@ def fingerprint(root: Path, classes: Sequence[str], *, images: Iterable[Path], a
     return digest.hexdigest()
 
 
-def read_semantic(path: Path, *, classes: int, size: tuple[int, int], void: int = VOID) -> UInt8[np.ndarray, "h w"]:
-    """A mask of class numbers below ``classes``, with ``void`` in the file becoming ``VOID``.
+def read_semantic(path: Path, *, numbers: Sequence[int], size: tuple[int, int]) -> UInt8[np.ndarray, "h w"]:
+    """A mask of class numbers: value v of the file becomes ``numbers[v]``, and ``VOID`` stays what it is.
 
     ``size`` is (rows, columns) of the photograph.
-    Raises: InputError if the mask is of another size, or has a value that is no class.
+    Raises: InputError if the mask is of another size, or has a value that ``numbers`` does not have.
     """
     mask = read_mask(path)
     require_size(path, found=mask.shape, wanted=size)
-    mask[mask == void] = VOID
-    strange = np.setdiff1d(mask, [*range(classes), VOID])
+    strange = np.setdiff1d(mask, [*range(len(numbers)), VOID])
     if strange.size:
         raise InputError(f"{path} holds the value {strange[0]}, which is no class: use the original annotation files")
-    return mask
+    table = np.full(VOID + 1, VOID, dtype=np.uint8)
+    table[: len(numbers)] = numbers
+    return table[mask]
 
 
 def require_size(mask: Path | str, *, found: tuple[int, ...], wanted: tuple[int, ...]) -> None:

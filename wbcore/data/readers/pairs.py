@@ -1,4 +1,4 @@
-"""Photographs with one mask file each: PASCAL VOC segmentation, the Weizmann horses and CamVid."""
+"""Photographs with masks of objects in PNGs and JPEGs: PASCAL VOC segmentation and the Weizmann horses."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,10 +15,6 @@ VOC_CLASSES = (
     "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
     "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
 )  # fmt: skip
-CAMVID_CLASSES = (
-    "sky", "building", "pole", "road", "pavement", "tree", "sign", "fence", "car", "pedestrian", "bicyclist",
-)  # fmt: skip
-CAMVID_VOID = 11
 FOREGROUND_FROM = 128
 """Grey value from which a pixel of a Weizmann mask is horse: the masks are JPEGs of black and white."""
 
@@ -66,7 +62,7 @@ class VocSegmentation:
         name = self._names[index]
         image = read_image(self._image(name))
         size = image.shape[:2]
-        semantic = read_semantic(self._mask("Class", name), classes=len(self.classes), size=size)
+        semantic = read_semantic(self._mask("Class", name), numbers=range(len(self.classes)), size=size)
         objects = read_mask(self._mask("Object", name))
         require_size(self._mask("Object", name), found=objects.shape, wanted=size)
         numbers = np.setdiff1d(objects, [0, VOID])
@@ -123,38 +119,3 @@ class WeizmannHorses:
         horse = (read_mask(self._mask(path)) >= FOREGROUND_FROM).astype(np.uint8)
         resized = Image.fromarray(horse).resize((columns, rows), Image.Resampling.NEAREST)
         return Example(name=path.stem, image=image, semantic=np.array(resized))
-
-
-class CamVid:
-    """CamVid at 480×360 with 11 classes: ``root/<split>`` and ``root/<split>annot``.
-
-    There is no background: class 0 is the sky.  The annotation's twelfth value is ``VOID``.
-
-    Source: the files of the SegNet tutorial.
-    Raises: InputError if files are missing or the split is empty; on access, if an image or a mask cannot be
-    read, sizes differ, or a value is no class.
-    """
-
-    classes: Sequence[str] = CAMVID_CLASSES
-
-    def __init__(self, root: Path | str, split: str = "val", *, name: str = "camvid") -> None:
-        self.name = name
-        self.root = Path(root)
-        self._split = split
-        self._images = list_images(self.root / split)
-        self.fingerprint = fingerprint(
-            self.root, self.classes, images=self._images, annotations=map(self._mask, self._images)
-        )
-
-    def _mask(self, image: Path) -> Path:
-        return self.root / f"{self._split}annot" / f"{image.stem}.png"
-
-    def __len__(self) -> int:
-        return len(self._images)
-
-    def __getitem__(self, index: int) -> Example:
-        path = self._images[index]
-        image = read_image(path)
-        mask = self._mask(path)
-        semantic = read_semantic(mask, classes=len(self.classes), size=image.shape[:2], void=CAMVID_VOID)
-        return Example(name=path.stem, image=image, semantic=semantic)

@@ -1,0 +1,277 @@
+"""The study behind DoViT's tables: one dense model of each kind, and what becomes of it under every policy."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from wbcore.checkpoints import card_path, from_timm_vit_file, load_model, load_segmenter
+from wbcore.data.batches import Batches
+from wbcore.data.cutout_stuff import CutoutStuffBatches
+from wbcore.data.registry import open_dataset
+from wbcore.data.segmentation_batches import SegmentationBatches
+from wbcore.devices import choose_device
+from wbcore.errors import InputError
+from wbcore.files import sha256
+from wbcore.losses import Direction, auxiliary_cross_entropy, pixel_cross_entropy, self_distillation
+from wbcore.models import Backbone
+from wbcore.models.dovit import DoViT, Policy, Segmentation, SegmenterConfig
+from wbcore.models.loading import load_strictly
+from wbcore.recipes import Recipe, recipe
+from wbcore.study import RUNS, WEIGHTS, cell_folder
+from wbcore.train import WEIGHTS as RUN_WEIGHTS
+from wbcore.train import Trainer
+
+STUDY = "dovit"
+VIT_TINY = "vit_tiny_patch16_224_in1k.pth"
+"""Name, below ``data_root/weights``, of the pretrained ViT-Ti/16, a state dict in timm's names."""
+
+
+@dataclass(frozen=True)
+class Scenery:
+    """A data set of the study: how it is trained on and measured."""
+
+    data: str
+    crop: tuple[int, int]
+    """Rows and columns of a training crop, in pixels."""
+    shorter: int | None
+    """Lesser side to which photographs are brought for training and measuring; None: as they are composed."""
+    recipe: str
+    """For the dense models; with ``_policy`` for what goes on from them."""
+    test: str
+    """Split that the records are measured on."""
+
+
+SCENERIES = {
+    "street": Scenery("camvid", crop=(180, 240), shorter=180, recipe="camvid", test="test"),
+    "scenes": Scenery("cutouts_stuff", crop=(128, 128), shorter=None, recipe="scenes", test="segmentation"),
+}
+
+
+@dataclass(frozen=True)
+class SegmentationCell:
+    """One model to train."""
+
+    scenery: str
+    backbone: str
+    """``vit_tiny`` (pretrained on ImageNet), or a lab variant, which starts from its weights in the repository."""
+    decoder: str
+    variant: str
+    """``base`` (dense, from the classifier), or what goes on from it for another few epochs: ``dense``, ``dovit``, …"""
+    policy: Policy
+    alpha: float = 1.0
+    beta: float = 0.4
+    seed: int = 0
+    shipped: bool = False
+
+    @property
+    def name(self) -> str:
+        return f"{self.scenery}_{self.decoder}_{self.backbone}_{self.variant}"
+
+    @property
+    def base(self) -> "SegmentationCell | None":
+        """The cell whose weights this one starts from, which is also its teacher."""
+        return None if self.variant == "base" else replace(self, variant="base", policy=Policy(), shipped=False)
+
+    def weights(self, runs: Path = RUNS) -> Path:
+        """Where its weights are, or will be."""
+        shipped = WEIGHTS / f"{self.name}.safetensors"
+        if self.seed == 0 and shipped.is_file():
+            return shipped
+        return cell_folder(STUDY, self.name, self.seed, runs) / RUN_WEIGHTS
+
+
+THRESHOLDS = {"street": 0.985, "scenes": 0.97}
+"""ξ in training; the paper's for Cityscapes, and the middle of its range for ADE20K."""
+
+_ABLATION: dict[str, dict[str, Any]] = {
+    # DoViT, Table 3: what token merging and self-distillation bring.
+    "nomerge": {"merging": "none"},
+    "nodistil": {"beta": 0.0},
+    "plain": {"merging": "none", "beta": 0.0},
+}
+
+
+def _family(
+    scenery: str, backbone: str, decoder: str, *, ablation: bool = False, **options: Any
+) -> Iterator[SegmentationCell]:
+    threshold = THRESHOLDS[scenery]
+    dovit = Policy("confidence", threshold=threshold)
+    yield SegmentationCell(scenery, backbone, decoder, "base", Policy(), **options)
+    yield SegmentationCell(scenery, backbone, decoder, "dovit", dovit, **options)
+    yield SegmentationCell(scenery, backbone, decoder, "dense", Policy(), **options)
+    yield SegmentationCell(scenery, backbone, decoder, "dyvit", Policy("ratio", keep_ratio=0.7), **options)
+    for name, changes in _ABLATION.items() if ablation else ():
+        policy = replace(dovit, merging=changes.get("merging", dovit.merging))
+        beta = changes.get("beta", 0.4)
+        yield SegmentationCell(scenery, backbone, decoder, name, policy, beta=beta, **options)
+
+
+def cells() -> list[SegmentationCell]:
+    """All models of the study, in the order in which they are trained."""
+    return [
+        *_family("street", "vit_tiny", "setr", ablation=True),
+        *_family("scenes", "vit", "setr", shipped=True),
+        *_family("scenes", "crate", "setr", shipped=True),
+        *_family("street", "crate", "setr"),
+        *_family("street", "vit", "setr"),
+        *_family("street", "vit_tiny", "segmenter"),
+    ]
+
+
+class TokenPassObjective:
+    """Cross-entropy of the pixels, of every early probe, and the distance from a dense teacher.
+
+    Source: DoViT, Eq. (12).  Notation: ``alpha`` is α, ``beta`` is β.
+    """
+
+    def __init__(
+        self,
+        patch_size: int,
+        *,
+        alpha: float = 1.0,
+        beta: float = 0.4,
+        teacher: DoViT | None = None,
+        teacher_sha256: str | None = None,
+        direction: Direction = "printed",
+    ) -> None:
+        self._patch_size, self._alpha, self._beta = patch_size, alpha, beta
+        self._teacher, self._sha256, self._direction = teacher, teacher_sha256, direction
+
+    def __call__(self, outputs: Segmentation, images: Tensor, labels: Tensor) -> Tensor:
+        loss = pixel_cross_entropy(outputs.logits, labels)
+        loss = loss + self._alpha * auxiliary_cross_entropy(
+            outputs.auxiliary, labels, grid=outputs.grid, patch_size=self._patch_size
+        )
+        if self._teacher is not None and self._beta:
+            with torch.no_grad():
+                theirs = self._teacher(images).coarse
+            loss = loss + self._beta * self_distillation(outputs.coarse, theirs, direction=self._direction)
+        return loss
+
+    def describe(self) -> dict[str, Any]:
+        distilled = self._teacher is not None and self._beta > 0
+        return {
+            "alpha": self._alpha,
+            "beta": self._beta if distilled else 0.0,
+            "direction": self._direction if distilled else None,
+            "teacher_sha256": self._sha256 if distilled else None,
+        }
+
+
+def pretrained_backbone(name: str, *, data_root: Path | None) -> Backbone:
+    """A classifier to start from: the lab's variant ``name``, or ``vit_tiny`` below ``data_root/weights``.
+
+    Raises: InputError if its weights are missing.
+    """
+    if name != "vit_tiny":
+        return load_model(WEIGHTS / f"{name}_lab_patch8_72.safetensors")[0]
+    if data_root is None:
+        raise InputError(f"vit_tiny needs data_root: a folder with weights/{VIT_TINY} in it")
+    path = data_root / "weights" / VIT_TINY
+    if not path.is_file():
+        raise InputError(
+            f"{path} is missing: save the state dict of timm's vit_tiny_patch16_224.augreg_in21k_ft_in1k there"
+        )
+    return from_timm_vit_file("vit_tiny_patch16_224", path)
+
+
+def decisions_of(depth: int) -> tuple[int, int, int]:
+    """After a quarter, a half and three quarters of the layers, rounded up: DoViT's (3, 6, 9) of 12, (6, 12, 18) of 24.
+
+    Six layers decide after 2, 3 and 5.
+    """
+    first, second, third = (-(-depth * quarter // 4) for quarter in (1, 2, 3))
+    return first, second, third
+
+
+def run_segmentation_study(
+    *,
+    minutes: float,
+    device: str = "cpu",
+    only: str | None = None,
+    data_root: Path | None = None,
+    runs: Path = RUNS,
+) -> int:
+    """Train cells for ``minutes``, beginning where an earlier call stopped; returns how many are left.
+
+    ``only`` is the beginning of the names to train, such as ``street_setr``.  Cells on data that are not at hand, or
+    whose base is not trained yet, are passed over.
+    """
+    deadline, device = time.monotonic() + 60 * minutes, choose_device(device)
+    left = [
+        cell for cell in cells() if cell.name.startswith(only or "") and not card_path(cell.weights(runs)).is_file()
+    ]
+    done = 0
+    for cell in left:
+        if time.monotonic() >= deadline:
+            break
+        if cell.scenery == "street" and data_root is None:
+            continue
+        if cell.base is not None and not cell.base.weights(runs).is_file():
+            continue
+        done += _train(cell, device, deadline, data_root, runs)
+    return len(left) - done
+
+
+def training_batches(cell: SegmentationCell, *, seed: int, data_root: Path | None, device: str) -> Batches:
+    """Batches of a cell's scenery."""
+    scenery = SCENERIES[cell.scenery]
+    if scenery.data == "cutouts_stuff":
+        return CutoutStuffBatches(size=scenery.crop[0], num_examples=9_600, seed=seed, device=device)
+    dataset = open_dataset(scenery.data, data_root=data_root, split="train")
+    return SegmentationBatches(dataset, size=scenery.crop, shorter=scenery.shorter, seed=seed)
+
+
+def _train(cell: SegmentationCell, device: str, deadline: float, data_root: Path | None, runs: Path) -> bool:
+    batches = training_batches(cell, seed=cell.seed, data_root=data_root, device=device)
+    settings = _recipe(cell)
+    torch.manual_seed(cell.seed)
+    teacher = None
+    if cell.base is None:
+        backbone = pretrained_backbone(cell.backbone, data_root=data_root)
+        model = DoViT(_config(cell, backbone, batches.num_classes))
+        state = {name: tensor for name, tensor in backbone.state_dict().items() if not name.startswith("head.")}
+        load_strictly(model.backbone, state, source=cell.backbone)
+    else:
+        teacher, _ = load_segmenter(cell.base.weights(runs), device=device)
+        model = DoViT(replace(teacher.config, policy=cell.policy))
+        fresh = {name: tensor for name, tensor in model.state_dict().items() if name.startswith("predictors.")}
+        load_strictly(model, {**teacher.state_dict(), **fresh}, source=cell.base.name)
+    objective = TokenPassObjective(
+        model.config.backbone.patch_size,
+        alpha=cell.alpha,
+        beta=cell.beta,
+        teacher=None if teacher is None else teacher.requires_grad_(False),
+        teacher_sha256=None if cell.base is None else sha256(cell.base.weights(runs)),
+    )
+    trainer = Trainer(
+        model,
+        batches,
+        settings,
+        objective=objective,
+        output=cell_folder(STUDY, cell.name, cell.seed, runs),
+        name=f"{cell.name}-seed{cell.seed}",
+        seed=cell.seed,
+        device=device,
+    )
+    return trainer.run(deadline=deadline) is not None
+
+
+def _recipe(cell: SegmentationCell) -> Recipe:
+    return recipe(SCENERIES[cell.scenery].recipe + ("" if cell.variant == "base" else "_policy"))
+
+
+def _config(cell: SegmentationCell, backbone: Backbone, num_classes: int) -> SegmenterConfig:
+    values = {
+        "backbone": asdict(backbone.config),
+        "num_classes": num_classes,
+        "decoder": cell.decoder,
+        "decisions": decisions_of(backbone.config.depth),
+        "policy": asdict(cell.policy),
+    }
+    return SegmenterConfig.from_dict(values)
