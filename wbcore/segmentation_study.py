@@ -140,7 +140,8 @@ class TokenPassObjective:
         direction: Direction = "printed",
     ) -> None:
         self._patch_size, self._alpha, self._beta = patch_size, alpha, beta
-        self._teacher, self._sha256, self._direction = teacher, teacher_sha256, direction
+        self._teacher, self._sha256 = teacher, teacher_sha256
+        self._direction: Direction = direction
 
     def __call__(self, outputs: Segmentation, images: Tensor, labels: Tensor) -> Tensor:
         loss = pixel_cross_entropy(outputs.logits, labels)
