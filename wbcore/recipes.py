@@ -109,9 +109,9 @@ RECIPES: dict[str, Recipe] = {
         epochs=80, batch_size=512, learning_rate=2e-3, warmup_epochs=5.0, label_smoothing=0.1, compile=True
     ),
     # DoViT on two cores: a dense model of street scenes, and a third as long for what goes on from it.
-    "camvid": Recipe(epochs=30, batch_size=8, learning_rate=2e-4, head_scale=5.0, weight_decay=0.01, schedule="poly"),
+    "camvid": Recipe(epochs=30, batch_size=8, learning_rate=4e-4, head_scale=3.0, weight_decay=0.01, schedule="poly"),
     "camvid_policy": Recipe(
-        epochs=10, batch_size=8, learning_rate=1e-4, head_scale=5.0, weight_decay=0.01, schedule="poly"
+        epochs=10, batch_size=8, learning_rate=2e-4, head_scale=3.0, weight_decay=0.01, schedule="poly"
     ),
     # The same on composed scenes, 9,600 of them an epoch.
     "scenes": Recipe(
