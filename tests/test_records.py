@@ -11,6 +11,7 @@ from scipy import stats
 from tests.tiny import record
 from wbcore.errors import InputError
 from wbcore.metrics.detection import ap_difference, matches_from_lines
+from wbcore.metrics.segmentation import score_difference, tallies_from_lines
 from wbcore.records import (
     along,
     by_noise,
@@ -257,3 +258,18 @@ def test_a_pattern_must_not_mix_metrics():
     records = [record(0.4, metric=f"attention_miou/mass60/layer-{layer}") for layer in (1, 2)]
     with pytest.raises(InputError, match="different metrics"):
         along(records, {1: "crate"}, data="cutouts", metric="attention_miou/mass60/layer*")
+
+
+def test_two_mious_are_compared_image_by_image(tmp_path):
+    one = "2 0:7/10/9 1:2/4/5"
+    better, worse = ("2 0:8/10/9 1:3/4/5",) * 13, (one,) * 13
+    wide = {"low": 0.0, "high": 1.0}
+    for name in ("miou", "pa", "mpa"):
+        left, right = (record(0.4, metric=f"segmentation/{name}", tallies=lines, **wide) for lines in (better, worse))
+        expected = getattr(score_difference(tallies_from_lines(better), tallies_from_lines(worse)), name)
+        assert greater(left, right).difference == expected
+        assert greater(left, right).verdict == "holds"
+    assert greater(left, record(0.4, metric=left.metric, **wide)).verdict == "undecided"
+    assert over_seeds([left, replace(left, seeds=(1,))]).tallies is None
+    save_records([left], tmp_path / "records.json")
+    assert load_records(tmp_path) == [left]

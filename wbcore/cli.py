@@ -170,7 +170,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 
 def _study(arguments: argparse.Namespace) -> int:
-    from wbcore.segmentation_study import STUDY, run_segmentation_study
+    from wbcore.segmentation_study import STUDY, run_segmentation_study, ship_segmenters
     from wbcore.study import STUDIES, run_study, ship
 
     if arguments.name == STUDY:
@@ -180,6 +180,8 @@ def _study(arguments: argparse.Namespace) -> int:
             only=arguments.only,
             data_root=arguments.data_root,
         )
+        for path in ship_segmenters():
+            print(f"shipped {path}")
         print(f"{left} cells left" if left else "all cells are trained")
     elif arguments.name in STUDIES or arguments.train_only:
         left = run_study(

@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib_inline.backend_inline import set_matplotlib_formats
 
 from wbcore.metrics.intervals import Interval
-from wbcore.records import Record, step_of
+from wbcore.records import Record, segmenter_of, step_of
 
 LABELS = {
     "crate": "CRATE",
@@ -28,10 +28,14 @@ LABELS = {
     "random_heads": "random heads",
     "untrained_crate": "CRATE, untrained",
     "untrained_vit": "ViT, untrained",
+    "crate_scratch": "CRATE, from scratch",
+    "vit_scratch": "ViT, from scratch",
 }
 """What tables and figures call a model."""
 
 PAPER_LABELS = {
+    "crate_tiny": "CRATE-T/8",
+    "vit_tiny": "ViT-T/8",
     "crate_small": "CRATE-S/8",
     "crate_base": "CRATE-B/8",
     "vit_small": "ViT-S/8",
@@ -45,12 +49,43 @@ PAPER_LABELS = {
 DATA_LABELS = {
     "cutouts": "Cutouts",
     "cutouts_recognition": "Cutouts, names",
+    "cutouts_transfer": "Cutouts, new names",
+    "cifar10": "CIFAR-10",
+    "cifar100": "CIFAR-100",
+    "flowers102": "Flowers-102",
+    "pets": "Pets",
+    "imagenet": "ImageNet-1k",
     "weizmann": "Weizmann horses",
     "coco200": "COCO-200",
+    "camvid": "CamVid",
+    "cutouts_stuff": "Cutouts, stuff and things",
+    "cityscapes": "Cityscapes",
+    "ade20k": "ADE20K",
     "voc2012": "VOC 2012 val",
     "coco2017": "COCO val2017",
 }
 """What tables and figures call a data set."""
+
+DECODER_LABELS = {"setr": "SETR", "segmenter": "Segmenter"}
+BACKBONE_LABELS = {
+    "vit_tiny": "ViT-Ti/16",
+    "vit_small": "ViT-S/16",
+    "vit_base": "ViT-B/16",
+    "vit_large": "ViT-L/16",
+    "vit": "ViT, lab",
+    "crate": "CRATE, lab",
+}
+"""What tables and figures call a segmentation model's backbone."""
+
+VARIANT_LABELS = {
+    "dense": "dense",
+    "dovit": "DoViT",
+    "dyvit": "DyViT",
+    "tome": "ToMe",
+    "nomerge": "DoViT, no merging",
+    "nodistil": "DoViT, no distillation",
+    "plain": "DoViT, neither",
+}
 
 _PALETTE = sns.color_palette("colorblind").as_hex()
 _BASELINE = "#8a8f98"
@@ -63,6 +98,17 @@ COLOURS = {
     "vit_tiny_pretrained": _PALETTE[4],
 }
 """One colour per architecture through the whole book; baselines are grey."""
+
+VARIANT_COLOURS = {
+    "dense": "#333333",
+    "dovit": "#0b7a75",
+    "dyvit": _PALETTE[5],
+    "tome": _PALETTE[6],
+    "nomerge": "#5aa9a4",
+    "nodistil": "#8fc4c1",
+    "plain": "#c0dedc",
+}
+"""One colour for each way of saving tokens through the whole book."""
 
 _GROUND = "#e9ebee"
 """Behind what is transparent."""
@@ -99,8 +145,27 @@ def label(model: str) -> str:
     """A subject's name in tables and figures: ``crate_layer3`` is "CRATE, layer 3"."""
     if noise := re.fullmatch(r"(.+)_sigma(\d+)_share(\d+)", model):
         return f"{label(noise[1])}, σ = {noise[2]} on {noise[3]} %"
+    if segmenter := segmenter_of(model):
+        setting = f"{variant_label(segmenter.variant, segmenter.setting)}"
+        return f"{DECODER_LABELS[segmenter.decoder]}, {backbone_label(segmenter.backbone)}, {setting}"
     name, step, number = step_of(model)
     return (LABELS | PAPER_LABELS).get(name, name) + (f", {step} {number}" if step else "")
+
+
+def backbone_label(backbone: str) -> str:
+    return BACKBONE_LABELS.get(backbone, backbone)
+
+
+def variant_label(variant: str, setting: str = "") -> str:
+    """How tokens are saved, and with what: ``dovit`` with ``xi950`` is "DoViT, ξ = 0.95"."""
+    name = VARIANT_LABELS.get(variant, variant)
+    if threshold := re.fullmatch(r"xi(\d+)", setting):
+        return f"{name}, ξ = {int(threshold[1]) / 1000:g}"
+    if variant == "dyvit" and setting.isdecimal():
+        return f"{name}/{int(setting) / 100:g}"
+    if variant == "tome" and setting.isdecimal():
+        return f"{name}, {setting} % merged"
+    return "DoViT, not trained for it" if setting == "untuned" else name
 
 
 def data_label(data: str) -> str:

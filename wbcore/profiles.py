@@ -1,17 +1,20 @@
 """The two profiles: which weights, which data, how many images.  The only file that tells them apart."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wbcore.checkpoints import load_model
+from wbcore.checkpoints import ModelCard, load_model, load_segmenter
 from wbcore.data.registry import DATA_ROOT_VARIABLE
 from wbcore.errors import InputError
 from wbcore.evaluate import Kind, Measurement, segmentation
 from wbcore.files import DATA, sha256
+from wbcore.models.dovit import DoViT
+from wbcore.recognition import held_out, recognition, recorded_as
 from wbcore.records import Record
+from wbcore.segmentation import SegmentationPlan, View, segmentation_records
 from wbcore.subjects import Subject, model_subject
 
 
@@ -31,18 +34,32 @@ class Profile:
     """For MaskCut's AP."""
     figure_size: int
     """Side in pixels at which pictures are shown to a model."""
+    fine_tuned: Mapping[str, str]
+    """The models of CRATE's Table 3: what records call them, and their names among the models."""
+    transfers: tuple[Measurement, ...]
+    """What they were fine-tuned on, each for itself, and are measured on."""
+    segmentations: Mapping[str, SegmentationPlan]
+    """The segmentation models of DoViT's tables: ``street`` (Table 1) and ``scenes`` (Table 2)."""
 
     def weights_path(self, variant: str, data_root: Path | str | None = None) -> Path:
         """The weights file of a variant.  Raises: InputError if the profile needs a data_root and has none."""
+        return self._file(self.model_names.format(variant=variant), data_root)
+
+    def fine_tuned_path(self, model: str, measurement: Measurement, data_root: Path | str | None = None) -> Path:
+        """The weights file of a model that was fine-tuned on a data set.  Raises: as :meth:`weights_path`."""
+        ending = recorded_as(measurement.data, measurement.split)
+        return self._file(f"{self.fine_tuned[model]}-{ending}", data_root)
+
+    def _file(self, name: str, data_root: Path | str | None) -> Path:
         root: Path | str | None = DATA
         if self.needs_data_root:
             root = data_root or os.environ.get(DATA_ROOT_VARIABLE)
             if not root:
                 raise InputError(
                     f"profile {self.name!r} needs data_root (or {DATA_ROOT_VARIABLE}): a folder with the data sets "
-                    f"and, in {self.weights}, the weights of {self.model_names.format(variant=variant)}"
+                    f"and, in {self.weights}, the weights of {name}"
                 )
-        return Path(root) / self.weights / f"{self.model_names.format(variant=variant)}.safetensors"
+        return Path(root) / self.weights / f"{name}.safetensors"
 
     def trained(self, variants: Sequence[str], *, data_root: Path | str | None = None) -> list[str]:
         """Those of ``variants`` that have weights here.
@@ -112,12 +129,96 @@ class Profile:
                 )
         return records
 
+    def recognise(
+        self, *, command: str, data_root: Path | str | None = None, limit: int | None = None, device: str = "cpu"
+    ) -> list[Record]:
+        """Top-1 of every fine-tuned model whose weights are here, on what it was fine-tuned for.
+
+        Raises: InputError naming the first weights file that is missing and how to make it, if there is none.
+        """
+        found = []
+        for measurement in self.transfers:
+            paths = {model: self.fine_tuned_path(model, measurement, data_root) for model in self.fine_tuned}
+            for model, path in paths.items():
+                if path.is_file():
+                    images = held_out(
+                        measurement.data,
+                        measurement.split,
+                        size=measurement.size,
+                        data_root=data_root,
+                        limit=measurement.limit if limit is None else limit,
+                        device=device,
+                    )
+                    network, card = load_model(path, device=device)
+                    digest = sha256(path)
+                    found.append(
+                        recognition(network, images, name=model, seed=card.seed, weights_sha256=digest, command=command)
+                    )
+        if not found:
+            first, data = next(iter(self.fine_tuned)), self.transfers[0]
+            raise InputError(
+                f"{self.fine_tuned_path(first, data, data_root)} is missing, and so are the weights of every other "
+                f"model and data set: fine-tune {self.fine_tuned[first]} on {data.data} (recipe crate_finetune) and "
+                "put model.safetensors and model.json there under this name"
+            )
+        return found
+
+    def segmenters(
+        self, scenery: str, *, data_root: Path | str | None = None, device: str = "cpu"
+    ) -> dict[str, tuple[DoViT, ModelCard]]:
+        """The segmentation models of a scenery whose weights are here, with their cards.
+
+        Raises: InputError naming the first weights file that is missing and how to make it, if there should be some and
+        there is none.
+        """
+        models = self.segmentations[scenery].models
+        paths = {model: self._file(f"{scenery}_{model}", data_root) for model in models}
+        found = {model: load_segmenter(path, device=device) for model, path in paths.items() if path.is_file()}
+        if models and not found:
+            raise InputError(
+                f"{paths[models[0]]} is missing, and so are the weights of every other model: train them (recipes "
+                "dovit_cityscapes and dovit_ade20k) and put model.safetensors and model.json there under this name"
+            )
+        return found
+
+    def segment(
+        self,
+        scenery: str,
+        *,
+        command: str,
+        data_root: Path | str | None = None,
+        limit: int | None = None,
+        device: str = "cpu",
+    ) -> list[Record]:
+        """mIoU, accuracies and cost of the segmentation models of a scenery, each under the policy of its card."""
+        plan = self.segmentations[scenery]
+        records = []
+        for name, (model, card) in self.segmenters(scenery, data_root=data_root, device=device).items():
+            records += segmentation_records(
+                model,
+                plan.open(data_root, limit),
+                name=name,
+                data=plan.data,
+                command=command,
+                view=plan.view,
+                seed=card.seed,
+                weights_sha256=card.weights_sha256,
+            )
+        return records
+
     def columns(self, attention: Sequence[str], maskcut: Sequence[str]) -> list[tuple[str, str]]:
         """(data set, metric) for metrics of each kind, as tables want them."""
         return [(self.maskcut.data, metric) for metric in maskcut] + [
             (self.attention.data, metric) for metric in attention
         ]
 
+
+_SEGMENTERS = tuple(
+    f"{decoder}_{backbone}_{variant}"
+    for decoder in ("setr", "segmenter")
+    for backbone in ("vit_large", "vit_base", "vit_small", "deit_base", "deit_small")
+    for variant in ("dense", "dyvit70", "dovit")
+)
 
 PROFILES: dict[str, Profile] = {
     "lab": Profile(
@@ -128,6 +229,18 @@ PROFILES: dict[str, Profile] = {
         attention=Measurement("cutouts", "segmentation", 72, 100),
         maskcut=Measurement("cutouts", "segmentation", 72, 100),
         figure_size=144,
+        fine_tuned={"crate": "crate_lab_patch8_72", "vit": "vit_lab_patch8_72"},
+        transfers=(Measurement("cutouts", "transfer", 72, 500),),
+        # Street models stand on ImageNet's weights and on CamVid, neither of which is shipped: recorded only.
+        segmentations={
+            "street": SegmentationPlan("camvid", "test", (), View(180)),
+            "scenes": SegmentationPlan(
+                "cutouts_stuff",
+                "segmentation",
+                ("setr_crate_dense", "setr_crate_dovit", "setr_crate_dyvit", "setr_vit_dovit"),
+                limit=60,
+            ),
+        },
     ),
     # CRATE, appendix C.1: VOC 2012 val at 224 px, COCO val2017 through MaskCut's 480 px.
     "paper": Profile(
@@ -138,6 +251,20 @@ PROFILES: dict[str, Profile] = {
         attention=Measurement("voc2012", "val", 224),
         maskcut=Measurement("coco2017", "val", 480),
         figure_size=224,
+        # Appendix C.2; every photograph is resized to a square of 224 px, as in the official code.
+        fine_tuned={
+            model: f"{model}_patch8_224"
+            for model in ("crate_tiny", "crate_small", "crate_base", "vit_tiny", "vit_base")
+        },
+        transfers=(
+            Measurement("imagenet", "val", 224),
+            *(Measurement(data, "test", 224) for data in ("cifar10", "cifar100", "flowers102", "pets")),
+        ),
+        # DoViT, section 4.1, and the official configurations' sliding windows.
+        segmentations={
+            "street": SegmentationPlan("cityscapes", "val", _SEGMENTERS, View(window=(768, 512))),
+            "scenes": SegmentationPlan("ade20k", "val", _SEGMENTERS, View(512, window=(512, 341))),
+        },
     ),
 }
 

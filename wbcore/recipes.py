@@ -113,7 +113,7 @@ RECIPES: dict[str, Recipe] = {
     "camvid_policy": Recipe(
         epochs=10, batch_size=8, learning_rate=2e-4, head_scale=3.0, weight_decay=0.01, schedule="poly"
     ),
-    # The same on composed scenes, 9,600 of them an epoch.
+    # The same on composed scenes, 6,400 of them an epoch.
     "scenes": Recipe(
         epochs=2,
         batch_size=16,

@@ -7,11 +7,8 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from scipy import stats
-
 from wbcore.checkpoints import load_model
 from wbcore.components import Finder, blob_finder, foreground_records, model_finder, untrained_model
-from wbcore.data.cutouts import fingerprint
 from wbcore.data.example import Dataset
 from wbcore.errors import InputError
 from wbcore.evaluate import Kind, Measurement, resize, segmentation
@@ -21,8 +18,9 @@ from wbcore.metrics.pca import RULES
 from wbcore.models import model_config
 from wbcore.objective import objective_by_layer
 from wbcore.provenance import provenance
+from wbcore.recognition import HeldOut, held_out, recognition, recorded_as
 from wbcore.records import RESULTS, Record, save_records
-from wbcore.study import RUNS, TOP1_SCENES, cell_folder, find_study, finished_cells, recognition_top1, variant_of
+from wbcore.study import RUNS, TRANSFERS, cell_folder, find_study, finished_cells, variant_of
 from wbcore.subjects import Subject, baseline_subject, model_subject, noisy
 
 
@@ -88,8 +86,8 @@ def ablation(study: str, place: Place) -> Iterator[Source]:
         yield Source(name, seed, partial(_trained, weights, place.device, name))
 
 
-def _run_name(model: str, seed: int) -> str:
-    return variant_of(model) + (f"_seed{seed}" if seed else "")
+def _run_name(model: str, seed: int, ending: str = "") -> str:
+    return variant_of(model) + ending + (f"_seed{seed}" if seed else "")
 
 
 def _first_seed(
@@ -177,41 +175,38 @@ def _segmentation(
     )
 
 
-def recognitions(study: str, place: Place) -> Iterator[Cell]:
-    """Top-1 of every trained model on new compositions."""
+def recognitions(study: str, place: Place, *, ending: str = "") -> Iterator[Cell]:
+    """Top-1 of every trained model on what its study holds out; ``ending`` tells its name from that of another study.
+
+    Photographs only where a ``data_root`` is given.
+    """
+    found = find_study(study)
+    if found.data != "cutouts" and place.data_root is None:
+        return
     for seed, model, weights in finished_cells(study, place.runs):
-        name = _run_name(model, seed)
-        measure = partial(_recognition, name, seed, weights, place.device)
-        yield Cell(name, seed, "cutouts_recognition", measure)
+        name = _run_name(model, seed, ending)
+        images = partial(
+            held_out,
+            found.data,
+            found.held_out,
+            size=found.images_size(model),
+            data_root=place.data_root,
+            device=place.device,
+        )
+        data = recorded_as(found.data, found.held_out)
+        yield Cell(name, seed, data, partial(_recognition, name, seed, weights, images, place.device))
 
 
-def _recognition(name: str, seed: int, weights: Path, device: str, command: str) -> list[Record]:
-    network, _ = load_model(weights)
-    size = network.config.size[0]
-    share = recognition_top1(network.to(device), size=size)
-    interval = stats.binomtest(round(share * TOP1_SCENES), TOP1_SCENES).proportion_ci(0.95, method="wilson")
-    record = Record(
-        metric="top1",
-        model=name,
-        data="cutouts_recognition",
-        value=share,
-        low=float(interval.low),
-        high=float(interval.high),
-        n=TOP1_SCENES,
-        seeds=(seed,),
-        settings={"dataset": f"cutouts-recognition-{size}px", "size": size, "interval": "Wilson"},
-        data_sha256=fingerprint(),
-        weights_sha256=sha256(weights),
-        command=command,
-        **provenance(device),
-    )
-    return [record]
+def _recognition(
+    name: str, seed: int, weights: Path, images: Callable[[], HeldOut], device: str, command: str
+) -> list[Record]:
+    network, _ = load_model(weights, device=device)
+    return [recognition(network, images(), name=name, seed=seed, weights_sha256=sha256(weights), command=command)]
 
 
 def _table2(study: str, size: int, place: Place) -> Iterator[Cell]:
     yield from segmentations(ablation(study, place), lab_data(size), ("attention", "maskcut"), place)
-    if find_study(study).data == "cutouts":
-        yield from recognitions(study, place)
+    yield from recognitions(study, place)
 
 
 def _fig3(place: Place) -> Iterator[Cell]:
@@ -311,6 +306,11 @@ ARTEFACTS: dict[str, Callable[[Place], Iterator[Cell]]] = {
     "table2_imagenette": partial(_table2, "table2_imagenette", 72),
     "table2_gpu_cutouts": partial(_table2, "table2_gpu_cutouts", 128),
     "table2_gpu_imagenette": partial(_table2, "table2_gpu_imagenette", 128),
+    **{f"table3_{data}": partial(recognitions, f"table3_{data}") for data in TRANSFERS},
+    **{
+        f"table3_{data}_scratch": partial(recognitions, f"table3_{data}_scratch", ending="_scratch")
+        for data in TRANSFERS
+    },
     "fig3_pca": _fig3,
     "fig6_depth": _fig6,
     "fig10_epochs": _fig10,

@@ -16,6 +16,7 @@ from wbcore.errors import InputError
 from wbcore.files import DATA, write_bytes
 from wbcore.metrics.detection import DetectionScores, ap_difference, matches_from_lines
 from wbcore.metrics.intervals import Interval, mean_over_seeds, paired_difference, paired_ratio
+from wbcore.metrics.segmentation import SegmentationScores, score_difference, tallies_from_lines
 
 RESULTS = DATA / "results"
 PAPER = DATA / "paper"
@@ -26,9 +27,10 @@ class Record:
     """One number with everything it stands on.
 
     ``value`` is a fraction; ``low`` and ``high`` bound the 95 % interval over the ``n`` images (or over the seeds,
-    where several stand behind it).  ``values`` holds one number per image, where the metric is a mean over images, and
-    ``matches`` one line per image, where it is an AP (:meth:`wbcore.metrics.detection.Matches.lines`), so that two
-    records on the same data can be compared image by image.
+    where several stand behind it).  So that two records on the same data can be compared image by image, ``values``
+    holds one number per image, where the metric is a mean over images; ``matches`` one line per image, where it is an
+    AP (:meth:`wbcore.metrics.detection.Matches.lines`); and ``tallies`` one, where it is a score of all pixels
+    (:meth:`wbcore.metrics.segmentation.Tallies.lines`).
     """
 
     metric: str
@@ -49,6 +51,7 @@ class Record:
     seconds: float | None = None
     values: tuple[float, ...] | None = None
     matches: tuple[str, ...] | None = None
+    tallies: tuple[str, ...] | None = None
 
     @property
     def interval(self) -> Interval:
@@ -84,7 +87,8 @@ def load_records(path: Path | str = RESULTS) -> list[Record]:
 
 def _record(entry: dict[str, Any]) -> Record:
     """A record as it was before JSON made lists of its tuples."""
-    lists = {name: tuple(entry[name]) for name in ("seeds", "values", "matches") if entry.get(name) is not None}
+    names = ("seeds", "values", "matches", "tallies")
+    lists = {name: tuple(entry[name]) for name in names if entry.get(name) is not None}
     return Record(**{**entry, **lists})
 
 
@@ -109,6 +113,32 @@ def step_of(name: str) -> Step:
     return Step(found[1], found[2], int(found[3])) if found else Step(name)
 
 
+class SegmenterName(NamedTuple):
+    """What a record's ``model`` says of a segmentation model."""
+
+    decoder: str
+    backbone: str
+    variant: str
+    """``dense``, ``dovit``, ``dyvit``, ``tome``, or what is left out of DoViT: ``nomerge``, ``nodistil``, ``plain``."""
+    setting: str = ""
+    """With what it was run: ``xi950`` (ξ = 0.95), ``70`` (ρ = 0.7), ``50`` (half of the patches merged), or
+    ``untuned``, dense weights with DoViT's decisions."""
+
+
+_SEGMENTER = re.compile(
+    r"(?P<decoder>setr|segmenter)_(?P<backbone>.+)_"
+    r"(?:dense_(?P<tome>tome)|(?P<variant>dense|dovit|dyvit|nomerge|nodistil|plain))_?(?P<setting>[a-z]*\d*)"
+)
+
+
+def segmenter_of(model: str) -> SegmenterName | None:
+    """What a record's ``model`` names, if it is a segmentation model: ``setr_vit_tiny_dovit_xi950``."""
+    found = _SEGMENTER.fullmatch(model)
+    if found is None:
+        return None
+    return SegmenterName(found["decoder"], found["backbone"], found["tome"] or found["variant"], found["setting"])
+
+
 def over_seeds(records: Sequence[Record]) -> Record:
     """One record for several seeds of one model, metric and data: the mean over seeds, with Student's t interval.
 
@@ -126,9 +156,8 @@ def over_seeds(records: Sequence[Record]) -> Record:
     seeds = tuple(seed for record in records for seed in record.seeds)
     known = [record.values for record in records if record.values is not None]
     values = tuple(np.mean(known, axis=0).tolist()) if len(known) == len(records) else None
-    return replace(
-        records[0], value=interval.value, low=interval.low, high=interval.high, seeds=seeds, values=values, matches=None
-    )
+    by_image = {"values": values, "matches": None, "tallies": None}  # scores of sums have no mean over seeds by image
+    return replace(records[0], value=interval.value, low=interval.low, high=interval.high, seeds=seeds, **by_image)
 
 
 def along(records: Sequence[Record], models: Mapping[int, str], *, data: str, metric: str) -> dict[int, Record]:
@@ -206,8 +235,8 @@ def greater(left: Record, right: Record, *, margin: float = 0.0) -> Comparison:
     """Is ``left`` greater than ``right`` by ``margin``?  Undecided when the interval of the difference spans it,
     or when a record without an interval says nothing of the spread.
 
-    Image by image where both records hold values or matches of the same images; else from the two intervals, taken as
-    independent.
+    Image by image where both records hold values, matches or tallies of the same images; else from the two intervals,
+    taken as independent.
     Raises: InputError if the two are of different metrics or data.
     """
     _check_comparable(left, right)
@@ -215,6 +244,8 @@ def greater(left: Record, right: Record, *, margin: float = 0.0) -> Comparison:
         difference = paired_difference(np.array(left.values), np.array(right.values))
     elif left.matches is not None and right.matches is not None:
         difference = _ap_difference(left.matches, right.matches)._asdict()[left.metric.split("/")[1]]
+    elif left.tallies is not None and right.tallies is not None:
+        difference = _segmentation_difference(left.tallies, right.tallies)._asdict()[left.metric.split("/")[1]]
     elif None in (left.low, left.high, right.low, right.high):
         difference = Interval(left.value - right.value, None, None, min(left.n, right.n))
     else:
@@ -243,6 +274,12 @@ def kept(left: Record, right: Record) -> Interval:
 def _ap_difference(left: tuple[str, ...], right: tuple[str, ...]) -> DetectionScores:
     """Kept, because one bootstrap gives the differences of AP, AP50 and AP75, which are records of their own."""
     return ap_difference(matches_from_lines(left), matches_from_lines(right))
+
+
+@lru_cache(maxsize=64)
+def _segmentation_difference(left: tuple[str, ...], right: tuple[str, ...]) -> SegmentationScores:
+    """Kept, because one bootstrap gives the differences of mIoU, PA and mPA."""
+    return score_difference(tallies_from_lines(left), tallies_from_lines(right))
 
 
 def _check_comparable(left: Record, right: Record) -> None:

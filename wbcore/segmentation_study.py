@@ -3,13 +3,14 @@
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from wbcore.checkpoints import card_path, from_timm_vit_file, load_model, load_segmenter
+from wbcore.checkpoints import card_path, from_timm_vit_file, load_model, load_segmenter, read_card, save_model
 from wbcore.data.batches import Batches
 from wbcore.data.cutout_stuff import CutoutStuffBatches
 from wbcore.data.registry import open_dataset
@@ -27,6 +28,7 @@ from wbcore.train import WEIGHTS as RUN_WEIGHTS
 from wbcore.train import Trainer
 
 STUDY = "dovit"
+EPOCH_SCENES = 6_400
 VIT_TINY = "vit_tiny_patch16_224_in1k.pth"
 """Name, below ``data_root/weights``, of the pretrained ViT-Ti/16, a state dict in timm's names."""
 
@@ -66,16 +68,20 @@ class SegmentationCell:
     alpha: float = 1.0
     beta: float = 0.4
     seed: int = 0
-    shipped: bool = False
+
+    @property
+    def model_name(self) -> str:
+        """What records call the model."""
+        return f"{self.decoder}_{self.backbone}_{self.variant}"
 
     @property
     def name(self) -> str:
-        return f"{self.scenery}_{self.decoder}_{self.backbone}_{self.variant}"
+        return f"{self.scenery}_{self.model_name}"
 
     @property
     def base(self) -> "SegmentationCell | None":
         """The cell whose weights this one starts from, which is also its teacher."""
-        return None if self.variant == "base" else replace(self, variant="base", policy=Policy(), shipped=False)
+        return None if self.variant == "base" else replace(self, variant="base", policy=Policy())
 
     def weights(self, runs: Path = RUNS) -> Path:
         """Where its weights are, or will be."""
@@ -88,35 +94,29 @@ class SegmentationCell:
 THRESHOLDS = {"street": 0.985, "scenes": 0.97}
 """ξ in training; the paper's for Cityscapes, and the middle of its range for ADE20K."""
 
-_ABLATION: dict[str, dict[str, Any]] = {
-    # DoViT, Table 3: what token merging and self-distillation bring.
-    "nomerge": {"merging": "none"},
-    "nodistil": {"beta": 0.0},
-    "plain": {"merging": "none", "beta": 0.0},
-}
+SHIPPED = ("setr_crate_dense", "setr_crate_dovit", "setr_crate_dyvit", "setr_vit_dovit")
+"""The models of composed scenes that the repository holds, in 8 bits."""
 
 
-def _family(
-    scenery: str, backbone: str, decoder: str, *, ablation: bool = False, **options: Any
-) -> Iterator[SegmentationCell]:
-    threshold = THRESHOLDS[scenery]
-    dovit = Policy("confidence", threshold=threshold)
-    yield SegmentationCell(scenery, backbone, decoder, "base", Policy(), **options)
-    yield SegmentationCell(scenery, backbone, decoder, "dovit", dovit, **options)
-    yield SegmentationCell(scenery, backbone, decoder, "dense", Policy(), **options)
-    yield SegmentationCell(scenery, backbone, decoder, "dyvit", Policy("ratio", keep_ratio=0.7), **options)
-    for name, changes in _ABLATION.items() if ablation else ():
-        policy = replace(dovit, merging=changes.get("merging", dovit.merging))
-        beta = changes.get("beta", 0.4)
-        yield SegmentationCell(scenery, backbone, decoder, name, policy, beta=beta, **options)
+def _family(scenery: str, backbone: str, decoder: str, *, ablation: bool = False) -> Iterator[SegmentationCell]:
+    cell = partial(SegmentationCell, scenery, backbone, decoder)
+    dovit = Policy("confidence", threshold=THRESHOLDS[scenery])
+    yield cell("base", Policy())
+    yield cell("dovit", dovit)
+    yield cell("dense", Policy())
+    yield cell("dyvit", Policy("ratio", keep_ratio=0.7))
+    if ablation:  # DoViT, Table 3: what token merging and self-distillation bring
+        yield cell("nomerge", replace(dovit, merging="none"))
+        yield cell("nodistil", dovit, beta=0.0)
+        yield cell("plain", replace(dovit, merging="none"), beta=0.0)
 
 
 def cells() -> list[SegmentationCell]:
     """All models of the study, in the order in which they are trained."""
     return [
         *_family("street", "vit_tiny", "setr", ablation=True),
-        *_family("scenes", "vit", "setr", shipped=True),
-        *_family("scenes", "crate", "setr", shipped=True),
+        *_family("scenes", "crate", "setr"),
+        *_family("scenes", "vit", "setr"),
         *_family("street", "crate", "setr"),
         *_family("street", "vit", "setr"),
         *_family("street", "vit_tiny", "segmenter"),
@@ -219,11 +219,22 @@ def run_segmentation_study(
     return len(left) - done
 
 
+def ship_segmenters(runs: Path = RUNS) -> list[Path]:
+    """Copy what is shipped and trained into ``data/weights``, in 8 bits; returns what is new."""
+    new = []
+    for cell in cells():
+        weights, target = cell.weights(runs), WEIGHTS / f"{cell.name}.safetensors"
+        if cell.scenery == "scenes" and cell.model_name in SHIPPED and weights != target and weights.is_file():
+            save_model(load_segmenter(weights)[0], target, read_card(weights), dtype=torch.int8)
+            new.append(target)
+    return new
+
+
 def training_batches(cell: SegmentationCell, *, seed: int, data_root: Path | None, device: str) -> Batches:
     """Batches of a cell's scenery."""
     scenery = SCENERIES[cell.scenery]
     if scenery.data == "cutouts_stuff":
-        return CutoutStuffBatches(size=scenery.crop[0], num_examples=9_600, seed=seed, device=device)
+        return CutoutStuffBatches(size=scenery.crop[0], num_examples=EPOCH_SCENES, seed=seed, device=device)
     dataset = open_dataset(scenery.data, data_root=data_root, split="train")
     return SegmentationBatches(dataset, size=scenery.crop, shorter=scenery.shorter, seed=seed)
 

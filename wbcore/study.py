@@ -1,31 +1,31 @@
 """The lab studies: which models, on which data, by which recipe and seeds; resumable, within given minutes."""
 
 import difflib
+import json
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from wbcore.checkpoints import card_path, load_model, read_card, save_model
-from wbcore.data.batches import Batches, CutoutBatches, PhotographBatches, resized_crop
-from wbcore.data.cutouts import Composer, SceneConfig
-from wbcore.data.example import Dataset
+from wbcore.checkpoints import card_path, load_model, read_card, read_safetensors, save_model
+from wbcore.data.batches import Batches, CutoutBatches, PhotographBatches
 from wbcore.data.registry import open_dataset
 from wbcore.devices import choose_device
 from wbcore.errors import InputError
-from wbcore.files import DATA, ROOT
-from wbcore.models import Backbone, create_model
+from wbcore.files import DATA, ROOT, sha256, write_bytes
+from wbcore.models import Backbone, create_model, model_config
+from wbcore.models.loading import load_strictly
 from wbcore.recipes import Recipe, recipe
+from wbcore.recognition import held_out, recorded_as, top1_share
 from wbcore.train import WEIGHTS as RUN_WEIGHTS
-from wbcore.train import Trainer, top1
+from wbcore.train import Trainer
 
 RUNS = ROOT / "runs"
 WEIGHTS = DATA / "weights"
-TOP1_SCENES, TOP1_SEED = 2000, 1
-SHIPPED_EPOCHS = (1, 2, 4)
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,28 @@ class Study:
     """Examples of an epoch where the data are composed; photographs have their own number."""
     shipped: bool
     """Whether seed 0 goes into the repository, in 8 bits."""
+    shipped_epochs: tuple[int, ...] = ()
+    """After which epochs the first model's weights go there too, so that the course of a training can be shown."""
+    train: str = "train"
+    """Split of ``data`` to train on."""
+    held_out: str = "val"
+    """Split of ``data`` on which top-1 is measured."""
+    size: int | None = None
+    """Side of the images in pixels; ``None`` is the models' own."""
+    start: str | None = None
+    """The study whose weights of seed 0 each model starts from, with a new head; ``None`` is from scratch."""
     travels: bool = False
     """Whether cells are trained on a borrowed machine that keeps nothing: weights in half precision, none of them kept
     along the epochs, and no cell begun that would probably not be finished."""
+
+    def images_size(self, model: str) -> int:
+        """Side in pixels of what a model is trained on and measured with."""
+        return self.size or model_config(model).size[0]
+
+    def shipped_file(self, model: str) -> Path:
+        """Where the weights of a model's seed 0 lie in the repository, if they are shipped."""
+        ending = "" if self.start is None else f"-{recorded_as(self.data, self.held_out)}"
+        return WEIGHTS / f"{model}{ending}.safetensors"
 
     def cells(self) -> list[tuple[int, str]]:
         """(seed, model) in the order in which they are trained: the first seed of all models comes first."""
@@ -50,6 +69,13 @@ class Study:
 
 
 VARIANTS = ("crate", "vit", "crate_mlp", "crate_mhsa", "crate_sth")
+TRANSFERS: dict[str, dict[str, Any]] = {
+    # The photographs' 32 px become 40, that is 5 × 5 patches.
+    "cifar10": {"data": "cifar10", "held_out": "test", "size": 40, "epoch_size": 50_000},
+    # The names of cut-outs that no model has seen, over backgrounds of its training; top-1 over unseen backgrounds.
+    "cutouts": {"data": "cutouts", "train": "transfer_train", "held_out": "transfer", "epoch_size": 4_000},
+}
+"""Data to fine-tune on in the lab."""
 
 STUDIES: dict[str, Study] = {
     # CRATE, Table 2 and Fig. 13, on two cores.
@@ -57,9 +83,11 @@ STUDIES: dict[str, Study] = {
         models=tuple(f"{variant}_lab_patch8_72" for variant in VARIANTS),
         recipe="lab",
         data="cutouts",
+        held_out="recognition",
         seeds=3,
         epoch_size=30_000,
         shipped=True,
+        shipped_epochs=(1, 2, 4),
     ),
     # The same networks trained on photographs, for as many images.
     "table2_imagenette": Study(
@@ -75,6 +103,7 @@ STUDIES: dict[str, Study] = {
         models=tuple(f"{variant}_lab12_patch8_128" for variant in VARIANTS),
         recipe="lab12",
         data="cutouts",
+        held_out="recognition",
         seeds=3,
         epoch_size=9_469,
         shipped=False,
@@ -89,6 +118,19 @@ STUDIES: dict[str, Study] = {
         shipped=False,
         travels=True,
     ),
+    # CRATE, Table 3: fine-tuned on other data, and the same network from scratch with the same budget.
+    **{
+        f"table3_{name}{suffix}": Study(
+            models=("crate_lab_patch8_72", "vit_lab_patch8_72"),
+            recipe="lab_finetune",
+            seeds=1,
+            shipped=name == "cutouts" and start is not None,
+            start=start,
+            **data,
+        )
+        for name, data in TRANSFERS.items()
+        for suffix, start in (("", "table2"), ("_scratch", None))
+    },
 }
 
 
@@ -101,49 +143,29 @@ def find_study(name: str) -> Study:
 
 
 def training_batches(
-    data: str, settings: Recipe, *, size: int, epoch_size: int, seed: int, device: str, data_root: Path | None = None
+    data: str,
+    settings: Recipe,
+    *,
+    size: int,
+    epoch_size: int,
+    seed: int,
+    device: str,
+    data_root: Path | None = None,
+    split: str = "train",
 ) -> Batches:
     """Training batches of a named data set at ``size`` pixels."""
     if data == "cutouts":
-        return CutoutBatches(size=size, num_examples=epoch_size, seed=seed, device=device)
+        return CutoutBatches(split, size=size, num_examples=epoch_size, seed=seed, device=device)
     # On a CPU training itself is what takes the time, and every core.
     cores = len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     return PhotographBatches(
-        open_dataset(data, data_root=data_root, split="train"),
+        open_dataset(data, data_root=data_root, split=split),
         size=size,
         crop_scale=settings.crop_scale,
         rand_augment=settings.rand_augment,
         seed=seed,
         workers=0 if device == "cpu" else cores,
     )
-
-
-def recognition_top1(model: Backbone, *, size: int, count: int = TOP1_SCENES) -> float:
-    """Top-1 of identities on new compositions: known cut-outs over backgrounds that were never trained on."""
-    device = next(model.parameters()).device
-    composer = Composer("recognition", SceneConfig(size=size), seed=TOP1_SEED, device=device)
-
-    def batch(positions: range) -> tuple[torch.Tensor, torch.Tensor]:
-        scenes = composer(positions)
-        return model.normalise(scenes.images), scenes.labels
-
-    return top1(model, batch, count)
-
-
-def photograph_top1(model: Backbone, dataset: Dataset, *, size: int) -> float:
-    """Top-1 on the photographs of a data set, each resized to a square."""
-    device = next(model.parameters()).device
-
-    def batch(positions: range) -> tuple[torch.Tensor, torch.Tensor]:
-        views, labels = [], []
-        for index in positions:
-            example = dataset[index]
-            rows, cols, _ = example.image.shape
-            views.append(resized_crop(example.image, (0, 0, rows, cols), size))
-            labels.append(example.label)
-        return model.normalise(torch.stack(views).to(device)), torch.tensor(labels, device=device)
-
-    return top1(model, batch, len(dataset))
 
 
 def cell_folder(study: str, model: str, seed: int, runs: Path = RUNS) -> Path:
@@ -158,9 +180,10 @@ def epoch_file(epoch: int) -> str:
 
 def finished_cells(study: str, runs: Path = RUNS) -> Iterator[tuple[int, str, Path]]:
     """(seed, model, weights) of the cells that are trained; a shipped model stands for its cell."""
-    for seed, model in find_study(study).cells():
-        shipped, trained = WEIGHTS / f"{model}.safetensors", cell_folder(study, model, seed, runs) / RUN_WEIGHTS
-        if seed == 0 and find_study(study).shipped and shipped.is_file():
+    found = find_study(study)
+    for seed, model in found.cells():
+        shipped, trained = found.shipped_file(model), cell_folder(study, model, seed, runs) / RUN_WEIGHTS
+        if seed == 0 and found.shipped and shipped.is_file():
             yield seed, model, shipped
         elif trained.is_file():
             yield seed, model, trained
@@ -201,13 +224,22 @@ def run_study(
 def _train_cell(
     name: str, study: Study, model: str, seed: int, device: str, deadline: float, data_root: Path | None, runs: Path
 ) -> bool:
-    settings = recipe(study.recipe)
-    size = create_model(model).config.size[0]
+    settings, size = recipe(study.recipe), study.images_size(model)
     batches = training_batches(
-        study.data, settings, size=size, epoch_size=study.epoch_size, seed=seed, device=device, data_root=data_root
+        study.data,
+        settings,
+        size=size,
+        epoch_size=study.epoch_size,
+        seed=seed,
+        device=device,
+        data_root=data_root,
+        split=study.train,
     )
     torch.manual_seed(seed)
     network = create_model(model, num_classes=batches.num_classes)
+    start = None if study.start is None else _start_of(name, model, runs)
+    if start is not None:
+        start_from(network, start)
     folder = cell_folder(name, model, seed, runs)
     trainer = Trainer(
         network,
@@ -219,21 +251,53 @@ def _train_cell(
         device=device,
         dtype=torch.float16 if study.travels else None,
     )
+    test = held_out(study.data, study.held_out, size=size, data_root=data_root, device=device)
 
     def keep_and_measure(epoch: int, trained: Backbone) -> dict[str, float]:
         if study.travels and epoch < settings.epochs:
             return {}
-        if study.data == "cutouts":
-            measured = {"top1": recognition_top1(trained, size=size)}
-        else:
-            held_out = open_dataset(study.data, data_root=data_root, split="val")
-            measured = {"top1": photograph_top1(trained, held_out, size=size)}
+        measured = {"top1": top1_share(trained, test)}
         if not study.travels:
             card = replace(trainer.card(measured), training={"epochs_done": epoch})
             save_model(trained, folder / epoch_file(epoch), card, dtype=torch.float16)
         return measured
 
-    return trainer.run(deadline=deadline, on_epoch=keep_and_measure) is not None
+    weights = trainer.run(deadline=deadline, on_epoch=keep_and_measure)
+    if weights is not None and start is not None:
+        _note_start(weights, start)
+    return weights is not None
+
+
+def _start_of(study: str, model: str, runs: Path) -> Path:
+    """The weights from which a model of a fine-tuning study starts."""
+    start = find_study(study).start
+    assert start is not None
+    for seed, trained, weights in finished_cells(start, runs):
+        if (seed, trained) == (0, model):
+            return weights
+    raise InputError(
+        f"study {study} starts from {model} of study {start}: train that first with `wbcore study {start}`"
+    )
+
+
+def start_from(model: Backbone, weights: Path) -> None:
+    """Fill a model from the weights of one with another head: its own head stays, all else must fit.
+
+    Source: CRATE's official ``finetune.py``, which leaves out the head's tensors.  Deviates: there other tensors that
+    are missing or superfluous go unnoticed.
+    Raises: InputError for a missing or damaged file, or weights of another architecture.
+    """
+    own = {name: tensor for name, tensor in model.state_dict().items() if name.startswith("head.")}
+    body = {name: tensor for name, tensor in read_safetensors(weights).items() if not name.startswith("head.")}
+    load_strictly(model, body | own, source=str(weights))
+
+
+def _note_start(weights: Path, start: Path) -> None:
+    """Write on the card of ``weights`` from which weights the training began."""
+    card = read_card(weights)
+    begun = {"start": {"name": read_card(start).name, "weights_sha256": sha256(start)}}
+    content = json.dumps(asdict(replace(card, training=card.training | begun)), indent=2) + "\n"
+    write_bytes(card_path(weights), content.encode())
 
 
 def variant_of(model: str) -> str:
@@ -243,15 +307,13 @@ def variant_of(model: str) -> str:
 
 def ship(name: str, runs: Path = RUNS) -> list[Path]:
     """Copy seed 0 of every trained model of a study into ``data/weights``, in 8 bits, and the first model's weights
-    after some epochs, so that the course of a training can be shown; returns what is new.
+    after some epochs; returns what is new.
     """
     study = find_study(name)
     if not study.shipped:
         return []
-    wanted = {
-        weights: WEIGHTS / f"{model}.safetensors" for seed, model, weights in finished_cells(name, runs) if not seed
-    }
-    for epoch in SHIPPED_EPOCHS:
+    wanted = {weights: study.shipped_file(model) for seed, model, weights in finished_cells(name, runs) if not seed}
+    for epoch in study.shipped_epochs:
         kept = cell_folder(name, study.models[0], 0, runs) / epoch_file(epoch)
         if kept.is_file():
             wanted[kept] = WEIGHTS / f"{study.models[0]}-{epoch_file(epoch)}"

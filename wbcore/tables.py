@@ -16,6 +16,8 @@ from wbcore.metrics.detection import (
 )
 from wbcore.metrics.intervals import Interval
 from wbcore.metrics.parts import PARTS
+from wbcore.models.backbone import BackboneConfig
+from wbcore.models.counting import parameters_by_count, parameters_by_formula
 from wbcore.plots import data_label, label
 from wbcore.records import Comparison, Record, by_step, greater, over_seeds, paper_values, select
 
@@ -34,6 +36,7 @@ METRIC_LABELS = {
     "top1": "top-1",
     "subspace_coding_rate": "$R^c$",
     "nonzero_share": "non-zeros",
+    "parameters": "million",
 }
 
 _PLACES = {name: place for place, name in enumerate(DetectionScores._fields)}
@@ -74,6 +77,26 @@ def paper_table(table: str, models: Sequence[str]) -> pd.DataFrame:
             for data, metric in columns
         },
     )
+
+
+def parameter_table(configs: Mapping[str, BackboneConfig], printed: Mapping[str, float]) -> pd.DataFrame:
+    """Parameters of each model: what a paper printed, in millions, and ours by part, by formula and by count.
+
+    The last column is how many millions the count is off the print, whose last digit may be rounded.
+    """
+    rows = []
+    for name, config in configs.items():
+        formula, counted = parameters_by_formula(config), parameters_by_count(config)
+        rows.append(
+            {
+                "paper": f"{printed[name]:.2f}",
+                **{part: f"{number / 1e6:.2f}" for part, number in formula.items()},
+                "formula": f"{sum(formula.values()):,}",
+                "counted": f"{sum(counted.values()):,}",
+                "off by": f"{sum(counted.values()) / 1e6 - printed[name]:+.2f}",
+            }
+        )
+    return pd.DataFrame(rows, index=pd.Index([label(name) for name in configs], name="model"))
 
 
 def record_table(

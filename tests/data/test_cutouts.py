@@ -74,7 +74,13 @@ def test_a_scene_alone_is_the_scene_in_any_batch(pack):
 
 @pytest.mark.parametrize(
     ("split", "objects", "backgrounds"),
-    [("train", "train", "train"), ("recognition", "train", "eval"), ("segmentation", "eval", "eval")],
+    [
+        ("train", "train", "train"),
+        ("recognition", "train", "eval"),
+        ("segmentation", "eval", "eval"),
+        ("transfer_train", "eval", "train"),
+        ("transfer", "eval", "eval"),
+    ],
 )
 def test_a_split_shows_its_own_pictures_alone(pack, split, objects, backgrounds):
     scenes = compose(pack, range(40), split, object_counts=(1.0,), **PLAIN)

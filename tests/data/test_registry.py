@@ -75,7 +75,7 @@ def test_splits_are_joined(tmp_path):
 def test_unknown_name_lists_the_nearest():
     with pytest.raises(InputError, match=r"data set 'voc2021' is unknown: did you mean voc2012\b"):
         open_dataset("voc2021")
-    with pytest.raises(InputError, match="did you mean camvid, coco200, "):
+    with pytest.raises(InputError, match="did you mean ade20k, camvid, "):
         find_source("zzz")
 
 
@@ -158,6 +158,12 @@ def test_check_a_sample(tmp_path, capsys, monkeypatch):
     published(monkeypatch, "voc2012", splits={"val": 3}, fingerprints={})
     assert run("check", "voc2012", "--data-root", str(tmp_path), "--split", "val", "--sample", "2") == 0
     assert "voc2012 val: 3 images, 2 decoded, 3 objects, 0 problems" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", registry.SHIPPED)
+def test_check_of_what_is_shipped(name, capsys):
+    assert run("check", name, "--sample", "2") == 0
+    assert f"{name} segmentation: 200 images, 2 decoded" in capsys.readouterr().out
 
 
 def test_check_reports_a_missing_file(tmp_path, capsys):

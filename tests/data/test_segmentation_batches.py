@@ -186,8 +186,14 @@ def test_a_crop_of_nearly_one_class_is_drawn_again():
     assert 20 < one_sided.sum() < 80
     assert torch.equal(once[~one_sided], again[~one_sided])
     assert all(largest_share(label.numpy()) < 0.75 for label in again)
-    alone = Photographs(np.zeros((61, 83, 3), np.uint8), np.full((61, 83), 3, np.uint8))
-    assert (everything(batches(alone, **PLAIN | {"max_share": 0.5}))[1] == 3).all()
+
+
+def test_a_photograph_of_one_class_is_cropped_all_the_same():
+    alone = Photographs(places().image, np.full((61, 83), 3, np.uint8))
+    first, eleventh = (everything(batches(alone, **PLAIN | {"max_share": share})) for share in (1.0, 0.75))
+    assert (eleventh[1] == 3).all()
+    assert not torch.equal(first[0], eleventh[0])
+    assert torch.equal(first[0], everything(batches(**PLAIN))[0])
 
 
 def test_largest_share_by_hand():

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from wbcore.data.cutouts import SPLITS
 from wbcore.data.install import install
 from wbcore.data.registry import DATA_ROOT_VARIABLE, SHIPPED, Source, find_source, locate, open_dataset, sources
 from wbcore.data.views import subset
@@ -66,7 +67,7 @@ def _download(source: Source) -> str:
 def run_check(arguments: argparse.Namespace) -> int:
     """Decode a data set and print one line for each problem; the status is 1 if there was one."""
     source = None if arguments.name in SHIPPED else find_source(arguments.name)
-    splits = ["train", "val"]
+    splits = list(SPLITS)
     if source is not None:
         locate(source, arguments.data_root)
         splits = list(source.splits)

@@ -6,14 +6,15 @@ import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from wbcore.data.batches import CutoutBatches
-from wbcore.data.cutouts import PACK, SPLITS, Composer, CutoutScenes, Picture, SceneConfig, fingerprint, kinds, pictures
+from wbcore.data.cutouts import PACK, SPLITS, Composer, CutoutScenes, SceneConfig, fingerprint, kinds, manifest
+from wbcore.data.textures import Piece
 from wbcore.errors import InputError
 from wbcore.files import sha256
 
@@ -26,9 +27,17 @@ _BORDERS, _PICTURE = 5 + 3 * _WAVES, 11
 """How many random numbers the borders of a scene use, and the picture of a region."""
 
 
+class Stuff(NamedTuple):
+    """A piece of a background that shows one kind of stuff."""
+
+    kind: str
+    split: str
+    piece: Piece
+
+
 @functools.cache
-def stuff_pictures(root: Path = PACK) -> tuple[Picture, ...]:
-    """The backgrounds that show one kind of stuff each, as ``stuff.csv`` says, sorted by kind and id.
+def stuff_table(root: Path = PACK) -> tuple[Stuff, ...]:
+    """What ``stuff.csv`` says of the pack's backgrounds, sorted by kind and id.
 
     Raises: InputError if the table is missing, or names what is no background.
     """
@@ -37,17 +46,21 @@ def stuff_pictures(root: Path = PACK) -> tuple[Picture, ...]:
         raise InputError(f"{path} is missing: it comes with the repository, check out data/cutouts")
     with path.open(newline="", encoding="utf-8") as stream:
         rows = sorted(csv.DictReader(stream), key=lambda row: (row["stuff"], row["id"]))
-    known = {picture.id: picture for split in ("train", "eval") for picture in pictures("background", split, root)}
+    known = {picture.id: picture for picture in manifest("background", root)}
     strange = [row["id"] for row in rows if row["id"] not in known]
     if strange:
         raise InputError(f"{path} names {strange[0]}, which is no background of the pack: correct the table")
     parts = [tuple(float(share) for share in (row["crop"] or "0 0 1 1").split()) for row in rows]
-    return tuple(known[row["id"]]._replace(kind=row["stuff"], part=part) for row, part in zip(rows, parts, strict=True))
+    chosen = [known[row["id"]] for row in rows]
+    return tuple(
+        Stuff(row["stuff"], picture.split, Piece(picture.file, part))
+        for row, picture, part in zip(rows, chosen, parts, strict=True)
+    )
 
 
 def stuff_kinds(root: Path = PACK) -> tuple[str, ...]:
     """The kinds of stuff, sorted: the first classes of these scenes."""
-    return tuple(sorted({picture.kind for picture in stuff_pictures(root)}))
+    return tuple(sorted({stuff.kind for stuff in stuff_table(root)}))
 
 
 class StuffComposer(Composer):
@@ -75,7 +88,7 @@ class StuffComposer(Composer):
         root: Path = PACK,
     ) -> None:
         super().__init__(split, config, seed=seed, device=device, root=root)
-        shown = [picture.kind for picture in self._background_pictures(SPLITS[split][1])]
+        shown = [stuff.kind for stuff in self._stuff(SPLITS[split][1])]
         self._counts = torch.tensor([shown.count(kind) for kind in stuff_kinds(root)], device=self.device)
         self._ground_numbers = _BORDERS + len(self._counts) + REGIONS * _PICTURE
 
@@ -83,15 +96,18 @@ class StuffComposer(Composer):
         decisive = f"{fingerprint(self.root)} {sha256(self.root / 'stuff.csv')}"
         return hashlib.sha256(decisive.encode()).hexdigest()
 
-    def _background_pictures(self, split: str) -> tuple[Picture, ...]:
-        found = tuple(picture for picture in stuff_pictures(self.root) if picture.split == split)
-        names = {picture.kind for picture in found}
-        if len(names) < REGIONS or names != set(stuff_kinds(self.root)):
+    def _stuff(self, split: str) -> tuple[Stuff, ...]:
+        found = tuple(stuff for stuff in stuff_table(self.root) if stuff.split == split)
+        names = sorted({stuff.kind for stuff in found})
+        if len(names) < REGIONS or names != list(stuff_kinds(self.root)):
             raise InputError(
-                f"{self.root / 'stuff.csv'} has pictures of {', '.join(sorted(names)) or 'nothing'} in split {split!r}: "
-                f"each kind needs one there, and there must be {REGIONS} kinds"
+                f"{self.root / 'stuff.csv'} has pictures of {len(names)} kinds in split {split!r}: "
+                f"each kind needs one there, and there must be {REGIONS} kinds or more"
             )
         return found
+
+    def _background_pieces(self, split: str) -> tuple[Piece, ...]:
+        return tuple(stuff.piece for stuff in self._stuff(split))
 
     def _class_names(self) -> tuple[str, ...]:
         return (*stuff_kinds(self.root), *kinds(self.root)[1:])

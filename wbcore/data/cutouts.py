@@ -10,12 +10,12 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int, UInt8
 from PIL import Image
 from torch import Tensor
 
 from wbcore.data.example import Example
+from wbcore.data.textures import Piece, Textures, background_textures, cutout_textures
 from wbcore.errors import InputError
 from wbcore.files import DATA, sha256
 
@@ -40,8 +40,6 @@ class Picture(NamedTuple):
     kind: str
     split: str
     file: Path
-    part: tuple[float, ...] = (0.0, 0.0, 1.0, 1.0)
-    """What of it is used: left, top, right and bottom as shares of its sides."""
 
 
 @functools.cache
@@ -76,75 +74,6 @@ def kinds(root: Path = PACK) -> tuple[str, ...]:
 def fingerprint(root: Path = PACK) -> str:
     """SHA-256 of the manifest, which holds the SHA-256 of every picture."""
     return sha256(root / "manifest.csv")
-
-
-class Textures:
-    """Pictures of one size at halving resolutions, so that shrinking them does not alias."""
-
-    def __init__(self, stack: Float[Tensor, "k c h w"], levels: int = 3) -> None:
-        self.levels = [stack]
-        for _ in range(levels - 1):
-            self.levels.append(F.avg_pool2d(self.levels[-1], 2))
-
-    def sample(
-        self,
-        index: Int[Tensor, "b"],
-        placement: Float[Tensor, "b 2 3"],
-        shrink: Float[Tensor, "b"],
-        size: int,
-        padding: str,
-    ) -> Float[Tensor, "b c s s"]:
-        """Picture ``index`` seen through the affine ``placement`` (output to texture, both in [-1, 1]).
-
-        ``shrink`` is how many texture pixels of the finest level meet one output pixel.
-        """
-        level = shrink.log2().round().clamp(0, len(self.levels) - 1).long()
-        output = placement.new_empty(len(index), self.levels[0].shape[1], size, size)
-        for number, stack in enumerate(self.levels):
-            chosen = (level == number).nonzero().squeeze(1)
-            if len(chosen):
-                grid = F.affine_grid(placement[chosen], [len(chosen), 1, size, size], align_corners=False)
-                output[chosen] = F.grid_sample(
-                    stack[index[chosen]], grid, mode="bilinear", padding_mode=padding, align_corners=False
-                )
-        return output
-
-
-@functools.cache
-def _cutout_textures(split: str, side: int, root: Path) -> Float[Tensor, "k 4 t t"]:
-    """Cut-outs with premultiplied alpha, centred in a square whose side is the longer one's."""
-    stack = []
-    for picture in pictures("cutout", split, root):
-        with Image.open(picture.file) as image:
-            rgba = np.asarray(image.convert("RGBA"), dtype=np.float32) / 255
-        tensor = torch.from_numpy(rgba).permute(2, 0, 1)[None]
-        tensor[:, :3] *= tensor[:, 3:]
-        height, width = tensor.shape[-2:]
-        scale = side / max(height, width)
-        rows, cols = max(1, round(height * scale)), max(1, round(width * scale))
-        small = F.interpolate(tensor, (rows, cols), mode="bilinear", antialias=True, align_corners=False)
-        top, left = (side - rows) // 2, (side - cols) // 2
-        stack.append(F.pad(small, (left, side - cols - left, top, side - rows - top)))
-    return torch.cat(stack).clamp(0, 1)
-
-
-@functools.cache
-def _background_textures(pictures: tuple[Picture, ...], rows: int) -> Float[Tensor, "k 3 rows cols"]:
-    """Backgrounds resized to cover, and centrally cropped to, 3:2."""
-    cols = rows * 3 // 2
-    stack = []
-    for picture in pictures:
-        with Image.open(picture.file) as image:
-            box = [round(share * side) for share, side in zip(picture.part, image.size * 2, strict=True)]
-            rgb = np.asarray(image.convert("RGB").crop((box[0], box[1], box[2], box[3])), dtype=np.float32) / 255
-        tensor = torch.from_numpy(rgb).permute(2, 0, 1)[None]
-        height, width = tensor.shape[-2:]
-        scale = max(rows / height, cols / width)
-        size = (max(rows, round(height * scale)), max(cols, round(width * scale)))
-        covering = F.interpolate(tensor, size, mode="bilinear", antialias=True, align_corners=False)
-        top, left = (size[0] - rows) // 2, (size[1] - cols) // 2
-        stack.append(covering[..., top : top + rows, left : left + cols])
-    return torch.cat(stack).clamp(0, 1)
 
 
 class Scenes(NamedTuple):
@@ -249,13 +178,14 @@ class Composer:
         self.split, self.root = split, root
         objects, backgrounds = SPLITS[split]
         size = self.config.size
-        self._objects = Textures(_cutout_textures(objects, min(size, 224) // 4 * 4, root).to(self.device))
+        chosen = pictures("cutout", objects, root)
+        files = tuple(picture.file for picture in chosen)
+        self._objects = Textures(cutout_textures(files, min(size, 224) // 4 * 4).to(self.device))
         self._backgrounds = Textures(
-            _background_textures(self._background_pictures(backgrounds), min(2 * size, 320) // 4 * 4).to(self.device),
+            background_textures(self._background_pieces(backgrounds), min(2 * size, 320) // 4 * 4).to(self.device),
             levels=2,
         )
         self.classes = self._class_names()
-        chosen = pictures("cutout", objects, root)
         self.identities = tuple(picture.id for picture in chosen)
         self._kinds = torch.tensor([self.classes.index(picture.kind) for picture in chosen], device=self.device)
 
@@ -263,8 +193,8 @@ class Composer:
         """SHA-256 over what scenes are made of."""
         return fingerprint(self.root)
 
-    def _background_pictures(self, split: str) -> tuple[Picture, ...]:
-        return pictures("background", split, self.root)
+    def _background_pieces(self, split: str) -> tuple[Piece, ...]:
+        return tuple(Piece(picture.file) for picture in pictures("background", split, self.root))
 
     def _class_names(self) -> tuple[str, ...]:
         return kinds(self.root)

@@ -26,8 +26,9 @@ class SegmentationBatches:
 
     A photograph is brought to ``shorter`` (rows or columns, whichever is fewer; None: its own) times a factor from
     ``scale``; a crop of ``size`` (rows, columns) is drawn from it, up to ten times again while one class has
-    ``max_share`` or more of the known pixels.  An epoch is the data set ``repeats`` times.  Where the scaled picture is
-    smaller than the crop, below it and to its right, the image is ``MEAN_COLOUR`` and the labels are ``VOID``.
+    ``max_share`` or more of the known pixels (1: never again).  An epoch is the data set ``repeats`` times.  Where the
+    scaled picture is smaller than the crop, below it and to its right, the image is ``MEAN_COLOUR`` and the labels are
+    ``VOID``.
 
     Source: mmsegmentation's pipeline Resize (ratio_range), RandomCrop (cat_max_ratio), RandomFlip,
     PhotoMetricDistortion, Normalize, Pad.
@@ -61,8 +62,8 @@ class SegmentationBatches:
         self.workers = workers
         self._size, self._shorter, self._scale = size, shorter, scale
         self._max_share, self._photometric, self._flip = max_share, photometric, flip
-        require = functools.partial(_require_mask, dataset)
-        self._examples = ShuffledExamples(dataset, require, seed=seed, repeats=repeats, keep_bytes=keep_bytes)
+        self._mask = functools.partial(_mask, dataset.name)
+        self._examples = ShuffledExamples(dataset, self._mask, seed=seed, repeats=repeats, keep_bytes=keep_bytes)
 
     def batch(self, epoch: int, positions: Sequence[int]) -> tuple[UInt8[Tensor, "b 3 h w"], UInt8[Tensor, "b h w"]]:
         count = 2 + _DISTORTION + 2 * (REDRAWS + 1)
@@ -72,8 +73,7 @@ class SegmentationBatches:
 
     def _crop(self, example: Example, u: list[float]) -> tuple[np.ndarray, np.ndarray]:
         """One image [h, w, 3] and its labels [h, w]."""
-        semantic = example.semantic
-        assert semantic is not None  # each was asked for one before it came here
+        semantic = self._mask(example)
         factor = self._scale[0] + u[0] * (self._scale[1] - self._scale[0])
         scaled = scaled_size(semantic.shape[0], semantic.shape[1], (self._shorter or min(semantic.shape)) * factor)
         rows, cols = min(self._size[0], scaled[0]), min(self._size[1], scaled[1])
@@ -81,7 +81,7 @@ class SegmentationBatches:
         for place in range(2 + _DISTORTION, len(u), 2):
             top, left = int(u[place] * (scaled[0] - rows + 1)), int(u[place + 1] * (scaled[1] - cols + 1))
             labels = _nearest(_nearest(semantic, 0, top, rows, scaled[0]), 1, left, cols, scaled[1])
-            if largest_share(labels) < self._max_share:
+            if self._max_share == 1 or largest_share(labels) < self._max_share:
                 break
         image = resized(example.image, scaled, box=(top, left, rows, cols))
         if self._photometric:
@@ -156,9 +156,10 @@ def _mapped(image: Image.Image, *tables: np.ndarray) -> Image.Image:
     return image.point(table.astype(int).tolist())
 
 
-def _require_mask(dataset: Dataset, example: Example) -> None:
+def _mask(dataset: str, example: Example) -> UInt8[np.ndarray, "h w"]:
     if example.semantic is None:
-        raise InputError(f"{example.name} of {dataset.name} has no semantic mask: choose a segmentation data set")
+        raise InputError(f"{example.name} of {dataset} has no semantic mask: choose a segmentation data set")
+    return example.semantic
 
 
 def _require(fine: bool, message: str) -> None:

@@ -24,7 +24,7 @@ class ShuffledExamples:
     def __init__(
         self,
         dataset: Dataset,
-        require: Callable[[Example], None],
+        require: Callable[[Example], object],
         *,
         seed: int,
         repeats: int = 1,

@@ -97,7 +97,7 @@ class Segmentation:
     auxiliary: tuple[Float[Tensor, "b p c"], ...]
     """Early probes, one per decision, where they were asked."""
     keep: tuple[Bool[Tensor, "b p"], ...]
-    """Patches that went on after each decision."""
+    """Patches that went on after each decision; empty where nothing was decided."""
     tokens: tuple[tuple[int, ...], ...]
     """Tokens that each layer processed of each image, prefix tokens included: ``[layer][image]``."""
     grid: tuple[int, int]
@@ -175,18 +175,22 @@ class DoViT(nn.Module):
         blocks, decisions = self.backbone.blocks, self.config.decisions
         auxiliary, keeps, counts = [], [], []
         keep = torch.ones_like(tokens[:, prefix:, 0], dtype=torch.bool)
+        whole = (tokens.shape[1],) * len(tokens)
         for stage, (first, last) in enumerate(zip((0, *decisions), (*decisions, len(blocks)), strict=True)):
+            going_on = None
             if stage:
                 tokens, keep, logits = self._decide(stage - 1, tokens, keep)
-                keeps.append(keep)
                 if logits is not None:
                     auxiliary.append(logits)
-            going_on = split(keep, num_prefix=prefix)
-            counts += [going_on.lengths] * (last - first)
-            if going_on.is_whole:
+                if self.policy.kind != "dense":
+                    keeps.append(keep)
+                    going_on = split(keep, num_prefix=prefix)
+            if going_on is None or going_on.is_whole:
+                counts += [whole] * (last - first)
                 for block in blocks[first:last]:
                     tokens = block(tokens)
             else:
+                counts += [going_on.lengths] * (last - first)
                 packed = going_on.gather(tokens)
                 for block in blocks[first:last]:
                     packed = block(packed, lengths=going_on.lengths)

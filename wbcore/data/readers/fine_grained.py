@@ -98,7 +98,8 @@ def _pet(line: str, *, place: str) -> tuple[str, int]:
 def _matrix(path: Path, name: str) -> np.ndarray:
     """One vector of whole numbers of a MATLAB file."""
     try:
-        return np.atleast_1d(io.loadmat(path)[name].squeeze()).astype(np.int64)
+        with path.open("rb") as stream:
+            return np.atleast_1d(io.loadmat(stream)[name].squeeze()).astype(np.int64)
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist: download it from the data set's page, or check data_root") from error
     # SciPy answers broken files with any of these.

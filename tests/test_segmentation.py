@@ -1,0 +1,135 @@
+"""Segmentation measured: sizes, costs and records, on a model and a data set small enough to check by hand."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from wbcore.data.example import VOID, Example
+from wbcore.errors import InputError
+from wbcore.metrics.segmentation import tallies_from_lines
+from wbcore.metrics.segmentation_cost import dense_ledger
+from wbcore.models.backbone import BackboneConfig
+from wbcore.models.dovit import DoViT, Policy, SegmenterConfig
+from wbcore.records import greater, load_records, save_records
+from wbcore.segmentation import View, describe, segment, segmentation_records
+
+CLASSES = 5
+
+
+class Stripes:
+    """Images of odd sizes; the class of a pixel is how bright its column is."""
+
+    name, classes, fingerprint = "stripes", tuple("abcde"), "7" * 64
+
+    def __init__(self, count=3, *, annotated=True):
+        self.count, self.annotated = count, annotated
+
+    def __len__(self):
+        return self.count
+
+    def __getitem__(self, index):
+        semantic = (np.arange(19) * CLASSES // 19).astype(np.uint8)[None].repeat(13, axis=0)
+        image = (semantic[..., None] * 40 + 7 * index).repeat(3, axis=-1).astype(np.uint8)
+        semantic[0] = VOID
+        return Example(name=f"stripes/{index}", image=image, semantic=semantic if self.annotated else None)
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    backbone = BackboneConfig(image_size=16, patch_size=4, dim=12, depth=4, heads=3, attention="mhsa")
+    network = DoViT(SegmenterConfig(backbone, CLASSES, decisions=(1, 2, 3))).eval()
+    for probe in network.probes:
+        torch.nn.init.normal_(probe.classify.weight, std=1.0)
+    return network
+
+
+def measured(model, **options):
+    return segmentation_records(model, Stripes(), name="tiny", data="stripes", command="test", **options)
+
+
+def by_metric(records):
+    return {record.metric: record for record in records}
+
+
+def test_predictions_have_the_annotation_s_size(model):
+    for shorter, grid in ((None, (4, 5)), (26, (7, 10))):
+        for found in segment(model, [Stripes()[0]], view=View(shorter), policy=Policy("confidence", threshold=0.6)):
+            assert found.prediction.shape == (13, 19)
+            assert [mask.shape for mask in found.keep] == [grid] * 3
+            assert [map_.shape for map_ in found.sure] == [grid] * 3
+            assert min(found.image.shape[:2]) == (shorter or 13)
+            assert len(found.tokens) == 4
+
+
+def test_windows_average_and_cost_is_the_whole_image_s(model):
+    (whole,) = segment(model, [Stripes()[0]])
+    (same,) = segment(model, [Stripes()[0]], view=View(window=(24, 8)))
+    (other,) = segment(model, [Stripes()[0]], view=View(window=(8, 4)))
+    assert np.array_equal(same.prediction, whole.prediction)
+    assert other.cost == whole.cost
+    assert other.prediction.shape == whole.prediction.shape
+
+
+def test_the_policy_is_the_model_s_own_again(model):
+    own = model.policy
+    list(segment(model, [Stripes()[0]], policy=Policy("merge", merged=2)))
+    assert model.policy is own
+    for _ in segment(model, [Stripes()[0], Stripes()[1]], policy=Policy("merge", merged=2)):
+        break
+    assert model.policy is own
+
+
+def test_records_of_a_dense_model(model):
+    found = by_metric(measured(model, seed=7))
+    assert set(found) == {f"segmentation/{m}" for m in ("miou", "pa", "mpa")} | {"cost/gmacs", "cost/gmacs_linear"}
+    whole = dense_ledger(model.config, (4, 5)).whole
+    assert found["cost/gmacs"].value == pytest.approx(whole.total / 1e9)
+    assert found["cost/gmacs_linear"].value == pytest.approx(whole.linear / 1e9)
+    assert all(record.n == 3 and record.seeds == (7,) for record in found.values())
+    assert tallies_from_lines(found["segmentation/miou"].tallies).labelled.sum() == 3 * 12 * 19
+    assert found["segmentation/miou"].settings["policy"] == {"kind": "dense"}
+
+
+def test_token_pass_costs_less_and_can_be_compared(model, tmp_path):
+    dense = by_metric(measured(model))
+    passed = by_metric(measured(model, policy=Policy("confidence", threshold=0.6)))
+    assert passed["cost/gmacs"].value < dense["cost/gmacs"].value
+    assert 0 <= passed["kept/3"].value <= passed["kept/1"].value < 1
+    save_records(passed.values(), tmp_path / "records-x.json")
+    again = by_metric(load_records(tmp_path))
+    assert again == passed
+    comparison = greater(dataclasses.replace(again["segmentation/miou"], model="other"), dense["segmentation/miou"])
+    difference = passed["segmentation/miou"].value - dense["segmentation/miou"].value
+    assert comparison.difference.value == pytest.approx(difference)
+
+
+def test_nothing_stops_at_one(model):
+    dense = by_metric(measured(model))
+    whole = by_metric(measured(model, policy=Policy("confidence", threshold=1.0)))
+    assert whole["segmentation/miou"].tallies == dense["segmentation/miou"].tallies
+    assert whole["kept/3"].value == 1
+
+
+def test_other_classes_and_no_annotation(model):
+    with pytest.raises(InputError, match="has no annotation"):
+        segmentation_records(model, Stripes(annotated=False), name="tiny", data="stripes", command="test")
+    data = Stripes()
+    data.classes = ("a", "b")
+    with pytest.raises(InputError, match="stripes has 2 classes, tiny knows 5"):
+        segmentation_records(model, data, name="tiny", data="stripes", command="test")
+
+
+@pytest.mark.parametrize(
+    ("policy", "description"),
+    [
+        (Policy(), {"kind": "dense"}),
+        (Policy("confidence", threshold=0.9), {"kind": "confidence", "threshold": 0.9, "merging": "code"}),
+        (Policy("ratio", keep_ratio=0.5), {"kind": "ratio", "keep_ratio": 0.5}),
+        (Policy("merge", merged=3), {"kind": "merge", "merged": 3}),
+    ],
+)
+def test_what_matters_of_a_policy(policy, description):
+    assert describe(policy) == description
