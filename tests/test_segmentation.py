@@ -106,6 +106,31 @@ def test_token_pass_costs_less_and_can_be_compared(model, tmp_path):
     assert comparison.difference.value == pytest.approx(difference)
 
 
+def test_patches_at_the_pixels_of_the_annotation(model):
+    """13 × 19 pixels, shown at 26 × 38 as 7 × 10 patches of 4, of which the last in each direction are cut in half."""
+    (found,) = segment(model, [Stripes()[0]], view=View(26), policy=Policy("confidence", threshold=0.6))
+    numbers = np.arange(70).reshape(7, 10)
+    whole = numbers.repeat(4, axis=0).repeat(4, axis=1)[:26, :38]
+    assert np.array_equal(found.at_pixels(numbers), whole[1::2, 1::2])
+
+
+def test_what_goes_on_of_each_class(model):
+    policy = Policy("confidence", threshold=0.6)
+    records = by_metric(measured(model, policy=policy))
+    data = Stripes()
+    kept, pixels = np.zeros((3, CLASSES)), np.zeros(CLASSES)
+    for found in segment(model, [data[index] for index in range(len(data))], policy=policy):
+        labels = found.example.semantic
+        for row, col in zip(*np.nonzero(labels != VOID), strict=True):
+            pixels[labels[row, col]] += 1
+            kept[:, labels[row, col]] += [mask[row // 4, col // 4] for mask in found.keep]
+    for decision in range(3):
+        for number, name in enumerate(data.classes):
+            found = records[f"kept_by_class/{decision + 1}/{name}"]
+            assert found.value == pytest.approx(kept[decision, number] / pixels[number])
+            assert found.n == 3
+
+
 def test_nothing_stops_at_one(model):
     dense = by_metric(measured(model))
     whole = by_metric(measured(model, policy=Policy("confidence", threshold=1.0)))

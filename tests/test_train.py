@@ -23,8 +23,9 @@ from wbcore.checkpoints import load_model
 from wbcore.devices import choose_device
 from wbcore.errors import InputError
 from wbcore.files import ROOT
+from wbcore.models.dovit import DoViT, SegmenterConfig
 from wbcore.recipes import Recipe
-from wbcore.train import Trainer, learning_rate, top1
+from wbcore.train import Trainer, learning_rate, parameter_groups, top1
 
 RECIPE = Recipe(epochs=3, batch_size=8, learning_rate=1e-2, precision="float32", label_smoothing=0.1)
 VARIANTS = {
@@ -59,6 +60,26 @@ def test_learning_rate_by_hand():
 
 def test_learning_rate_without_warm_up():
     assert learning_rate(replace(RECIPE, warmup_epochs=0), 0, 4) == RECIPE.learning_rate
+
+
+def test_poly_by_hand():
+    settings = replace(RECIPE, warmup_epochs=0, learning_rate=0.8, least_learning_rate=0.1, schedule="poly", power=0.5)
+    rates = [learning_rate(settings, step, 3) for step in range(9)]
+    assert rates == pytest.approx([0.1 + 0.7 * (1 - step / 9) ** 0.5 for step in range(9)])
+
+
+def test_new_heads_learn_faster_and_every_parameter_learns():
+    backbone = replace(tiny.CONFIG, attention="mhsa", feedforward="mlp")
+    network = DoViT(SegmenterConfig(backbone, 5, decisions=(1,)))
+    for decay_all in (False, True):
+        groups = parameter_groups(network, replace(RECIPE, head_scale=7.0, decay_all=decay_all))
+        scales = {id(p): group["lr_scale"] for group in groups for p in group["params"]}
+        assert sum(len(group["params"]) for group in groups) == len(scales) == len(list(network.parameters()))
+        assert {scales[id(p)] for p in network.backbone.parameters()} == {1.0}
+        assert {scales[id(p)] for part in (network.probes, network.decoder) for p in part.parameters()} == {7.0}
+        decayed = {id(p) for group in groups if group["weight_decay"] for p in group["params"]}
+        assert (id(network.decoder.batch_norm.weight) in decayed) == decay_all
+        assert id(network.decoder.hidden.weight) in decayed
 
 
 def test_training_learns(tmp_path):

@@ -195,10 +195,12 @@ def _study(arguments: argparse.Namespace) -> int:
             print(f"shipped {path}")
         print(f"{left} cells left" if left else "all cells are trained")
     if not arguments.train_only:
-        from wbcore.recording import record_artefact
+        from wbcore.recording import DOVIT, record_artefact
 
-        for path in record_artefact(arguments.name, data_root=arguments.data_root, device=arguments.device):
-            print(f"measured {path}")
+        names = DOVIT if arguments.name == STUDY else (arguments.name,)
+        for name in names:
+            for path in record_artefact(name, data_root=arguments.data_root, device=arguments.device):
+                print(f"measured {path}")
     return 0
 
 

@@ -7,6 +7,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+from wbcore.cells import Cell, Place
 from wbcore.checkpoints import load_model
 from wbcore.components import Finder, blob_finder, foreground_records, model_finder, untrained_model
 from wbcore.data.example import Dataset
@@ -20,33 +21,9 @@ from wbcore.objective import objective_by_layer
 from wbcore.provenance import provenance
 from wbcore.recognition import HeldOut, held_out, recognition, recorded_as
 from wbcore.records import RESULTS, Record, save_records
+from wbcore.segmentation_recording import segmentation_cells
 from wbcore.study import RUNS, TRANSFERS, cell_folder, find_study, finished_cells, variant_of
 from wbcore.subjects import Subject, baseline_subject, model_subject, noisy
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One file of records: a subject on one data set, measured only when the file is missing."""
-
-    subject: str
-    seed: int | None
-    data: str
-    measure: Callable[[str], Iterable[Record]]
-    """From the command that the records name."""
-
-    def file(self, folder: Path) -> Path:
-        """Where its records stand."""
-        run = "" if self.seed is None or self.subject.endswith(f"_seed{self.seed}") else f"-seed{self.seed}"
-        return folder / f"records-{self.subject}{run}-{self.data}.json"
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where models and data are, and what measures them."""
-
-    runs: Path
-    data_root: Path | None
-    device: str
 
 
 @dataclass(frozen=True)
@@ -301,6 +278,9 @@ def _objective(weights: Path, device: str, command: str) -> Iterator[Record]:
             )
 
 
+DOVIT = ("dovit_street", "dovit_scenes")
+"""What stands behind DoViT's tables and figures."""
+
 ARTEFACTS: dict[str, Callable[[Place], Iterator[Cell]]] = {
     "table2": partial(_table2, "table2", 72),
     "table2_imagenette": partial(_table2, "table2_imagenette", 72),
@@ -316,6 +296,8 @@ ARTEFACTS: dict[str, Callable[[Place], Iterator[Cell]]] = {
     "fig10_epochs": _fig10,
     "fig11_12_noise": _fig11_12,
     "eq2_objective_by_layer": _eq2,
+    "dovit_street": partial(segmentation_cells, "street"),
+    "dovit_scenes": partial(segmentation_cells, "scenes"),
 }
 
 

@@ -5,13 +5,13 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from wbcore.cells import Cell, Place
 from wbcore.checkpoints import load_segmenter
 from wbcore.data.cutout_stuff import CutoutStuffScenes
 from wbcore.data.example import Dataset
 from wbcore.data.registry import open_dataset
 from wbcore.files import sha256
 from wbcore.models.dovit import Policy
-from wbcore.recording import Cell, Place
 from wbcore.records import Record
 from wbcore.segmentation import View, segmentation_records
 from wbcore.segmentation_study import SCENERIES, SegmentationCell, cells

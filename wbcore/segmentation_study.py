@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from wbcore.checkpoints import card_path, from_timm_vit_file, load_model, load_segmenter, read_card, save_model
 from wbcore.data.batches import Batches
@@ -135,7 +135,7 @@ class TokenPassObjective:
         *,
         alpha: float = 1.0,
         beta: float = 0.4,
-        teacher: DoViT | None = None,
+        teacher: nn.Module | None = None,
         teacher_sha256: str | None = None,
         direction: Direction = "printed",
     ) -> None:
