@@ -33,11 +33,11 @@ def runs(tmp_path, monkeypatch):
     mini = Recipe(epochs=1, batch_size=2, precision="float32")
     for name in ("mini", "mini_policy"):
         monkeypatch.setitem(recipes.RECIPES, name, mini)
-    scenes = Scenery("cutouts_stuff", crop=(32, 32), shorter=None, recipe="mini", test="segmentation")
+    scenes = Scenery("cutouts_stuff", "cutouts_stuff", crop=(32, 32), shorter=None, recipe="mini", test="segmentation")
     monkeypatch.setitem(segmentation_study.SCENERIES, "scenes", scenes)
     family = [cell for cell in cells() if cell.name.startswith("scenes_setr_crate_")]
     for module in (segmentation_study, segmentation_recording):
-        monkeypatch.setattr(module, "cells", lambda: family)
+        monkeypatch.setattr(module, "cells", lambda study="dovit": family)  # noqa: ARG005
     monkeypatch.setattr(segmentation_study, "EPOCH_SCENES", 4)
     monkeypatch.setattr(segmentation_recording, "SCENES", 3)
     shipped = tmp_path / "shipped"
@@ -56,11 +56,18 @@ def weights(runs, variant):
     return next(cell for cell in segmentation_study.cells() if cell.variant == variant).weights(runs)
 
 
-def test_every_cell_has_its_own_name_and_an_earlier_base():
-    names = [cell.name for cell in cells()]
-    assert len(set(names)) == len(names)
-    for cell in cells():
-        assert cell.base is None or names.index(cell.base.name) < names.index(cell.name)
+@pytest.mark.parametrize("study", segmentation_study.STUDIES)
+def test_every_cell_has_its_own_weights_and_an_earlier_base(study, tmp_path):
+    found = cells(study)
+    files = [cell.weights(tmp_path) for cell in found]
+    assert len(set(files)) == len(files)
+    for cell in found:
+        assert cell.base is None or files.index(cell.base.weights(tmp_path)) < found.index(cell)
+
+
+def test_an_unknown_study():
+    with pytest.raises(InputError, match="choose one of dovit, dovit_gpu"):
+        cells("dovit_tpu")
 
 
 def test_decisions_are_the_paper_s():

@@ -170,17 +170,18 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 
 def _study(arguments: argparse.Namespace) -> int:
-    from wbcore.segmentation_study import STUDY, run_segmentation_study, ship_segmenters
+    from wbcore import segmentation_study
     from wbcore.study import STUDIES, run_study, ship
 
-    if arguments.name == STUDY:
-        left = run_segmentation_study(
+    if arguments.name in segmentation_study.STUDIES:
+        left = segmentation_study.run_segmentation_study(
+            arguments.name,
             minutes=arguments.minutes,
             device=arguments.device,
             only=arguments.only,
             data_root=arguments.data_root,
         )
-        for path in ship_segmenters():
+        for path in segmentation_study.ship_segmenters():
             print(f"shipped {path}")
         print(f"{left} cells left" if left else "all cells are trained")
     elif arguments.name in STUDIES or arguments.train_only:
@@ -197,8 +198,7 @@ def _study(arguments: argparse.Namespace) -> int:
     if not arguments.train_only:
         from wbcore.recording import DOVIT, record_artefact
 
-        names = DOVIT if arguments.name == STUDY else (arguments.name,)
-        for name in names:
+        for name in DOVIT.get(arguments.name, (arguments.name,)):
             for path in record_artefact(name, data_root=arguments.data_root, device=arguments.device):
                 print(f"measured {path}")
     return 0

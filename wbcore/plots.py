@@ -58,6 +58,7 @@ DATA_LABELS = {
     "weizmann": "Weizmann horses",
     "coco200": "COCO-200",
     "camvid": "CamVid",
+    "camvid_480": "CamVid, 480 × 360",
     "cutouts_stuff": "Cutouts, stuff and things",
     "cityscapes": "Cityscapes",
     "ade20k": "ADE20K",

@@ -113,6 +113,13 @@ RECIPES: dict[str, Recipe] = {
     "camvid_policy": Recipe(
         epochs=10, batch_size=8, learning_rate=2e-4, head_scale=3.0, weight_decay=0.01, schedule="poly"
     ),
+    # The same on one GPU at twice the size.
+    "camvid_gpu": Recipe(
+        epochs=60, batch_size=8, learning_rate=4e-4, head_scale=3.0, weight_decay=0.01, schedule="poly"
+    ),
+    "camvid_gpu_policy": Recipe(
+        epochs=20, batch_size=8, learning_rate=2e-4, head_scale=3.0, weight_decay=0.01, schedule="poly"
+    ),
     # The same on composed scenes, 6,400 of them an epoch.
     "scenes": Recipe(
         epochs=2,

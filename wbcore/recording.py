@@ -278,8 +278,8 @@ def _objective(weights: Path, device: str, command: str) -> Iterator[Record]:
             )
 
 
-DOVIT = ("dovit_street", "dovit_scenes")
-"""What stands behind DoViT's tables and figures."""
+DOVIT = {"dovit": ("dovit_street", "dovit_scenes"), "dovit_gpu": ("dovit_street480",)}
+"""What is recorded of each study of DoViT."""
 
 ARTEFACTS: dict[str, Callable[[Place], Iterator[Cell]]] = {
     "table2": partial(_table2, "table2", 72),
@@ -298,6 +298,7 @@ ARTEFACTS: dict[str, Callable[[Place], Iterator[Cell]]] = {
     "eq2_objective_by_layer": _eq2,
     "dovit_street": partial(segmentation_cells, "street"),
     "dovit_scenes": partial(segmentation_cells, "scenes"),
+    "dovit_street480": partial(segmentation_cells, "street480", study="dovit_gpu"),
 }
 
 

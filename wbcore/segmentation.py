@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Shaped, UInt8
 from tqdm import tqdm
 
 from wbcore.data.cutout_stuff import CutoutStuffScenes
@@ -20,7 +20,7 @@ from wbcore.data.views import subset
 from wbcore.errors import InputError
 from wbcore.metrics.cost import Ledger
 from wbcore.metrics.intervals import bootstrap_mean
-from wbcore.metrics.segmentation import confusion, scores, tally
+from wbcore.metrics.segmentation import confusion, going_on, kept_by_class, scores, tally
 from wbcore.metrics.segmentation_cost import segmentation_ledger
 from wbcore.models.dovit import DoViT, Policy, slide
 from wbcore.models.token_pass import confidence
@@ -44,6 +44,19 @@ class Segmented:
     tokens: tuple[int, ...]
     """Tokens in each layer, prefix tokens included."""
     cost: Ledger
+    patch_size: int
+    """Side of a patch, in pixels of ``image``."""
+
+    def at_pixels(self, patches: Shaped[np.ndarray, "r c"]) -> Shaped[np.ndarray, "rows cols"]:
+        """What each patch has, at the pixels of ``prediction``: a pixel takes the patch in which its centre lies.
+
+        Patches that reach over the lower or the right border, because images are padded to whole patches, are cut.
+        """
+        places = [
+            ((np.arange(count) + 0.5) * side / count / self.patch_size).astype(int)
+            for count, side in zip(self.prediction.shape, self.image.shape[:2], strict=True)
+        ]
+        return patches[np.ix_(*places)]
 
 
 @dataclass(frozen=True)
@@ -91,6 +104,7 @@ def segment(
                 tuple(mask[0].view(found.grid).cpu().numpy() for mask in found.keep),
                 tokens,
                 segmentation_ledger(config, found.grid, tokens),
+                model.config.backbone.patch_size,
             )
     finally:
         model.policy = own
@@ -112,19 +126,20 @@ def segmentation_records(
 
     Metrics: ``segmentation/<miou|pa|mpa>``, of all pixels together; ``cost/gmacs`` (linear maps and attention) and
     ``cost/gmacs_linear``, thousand millions of multiply-accumulates an image; ``kept/<i>``, the share of the patches
-    that goes on after decision i.
+    that goes on after decision i; ``kept_by_class/<i>/<class>``, the same of the pixels of a class that some image has.
 
     Raises: InputError if an image has no annotation, or a label is no class.
     """
-    if len(dataset.classes) != model.config.num_classes:
+    classes = len(dataset.classes)
+    if classes != model.config.num_classes:
         raise InputError(
-            f"{dataset.name} has {len(dataset.classes)} classes, {name} knows {model.config.num_classes}: "
+            f"{dataset.name} has {classes} classes, {name} knows {model.config.num_classes}: "
             "measure it on the data it was trained for"
         )
     started = time.monotonic()
     used = policy or model.policy
     examples = (dataset[index] for index in range(len(dataset)))
-    confusions, per_image = [], {"cost/gmacs": [], "cost/gmacs_linear": []}
+    confusions, per_image, by_class = [], {"cost/gmacs": [], "cost/gmacs_linear": []}, {}
     bar = tqdm(
         segment(model, examples, view=view, policy=policy),
         total=len(dataset),
@@ -136,11 +151,14 @@ def segmentation_records(
             raise InputError(
                 f"{found.example.name} of {dataset.name} has no annotation: choose a segmentation data set"
             )
-        confusions.append(confusion(found.prediction, found.example.semantic, classes=len(dataset.classes)))
+        labels = found.example.semantic
+        confusions.append(confusion(found.prediction, labels, classes=classes))
         per_image["cost/gmacs"].append(found.cost.whole.total / 1e9)
         per_image["cost/gmacs_linear"].append(found.cost.whole.linear / 1e9)
         for number, mask in enumerate(found.keep, start=1):
             per_image.setdefault(f"kept/{number}", []).append(float(mask.mean()))
+            counts = going_on(found.at_pixels(mask), labels, classes=classes)
+            by_class.setdefault(f"kept_by_class/{number}", []).append(counts)
     tallies = tally(confusions)
     common: dict[str, Any] = {
         "model": name,
@@ -170,6 +188,12 @@ def segmentation_records(
             **common,
         )
         for metric, values in per_image.items()
+    ]
+    records += [
+        Record(metric=f"{metric}/{name}", **interval._asdict(), **common)
+        for metric, counts in by_class.items()
+        for name, interval in zip(dataset.classes, kept_by_class(np.stack(counts)), strict=True)
+        if not np.isnan(interval.value)
     ]
     return records
 

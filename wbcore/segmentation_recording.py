@@ -36,7 +36,9 @@ def policies(cell: SegmentationCell, *, patches: int, depth: int) -> dict[str, P
             f"_tome{round(100 * share)}": Policy("merge", merged=round(share * patches / (depth - 1)))
             for share in MERGED_SHARES
         }
-        as_dovit = next(other.policy for other in cells() if other.scenery == cell.scenery and other.variant == "dovit")
+        as_dovit = next(
+            other.policy for other in cells(cell.study) if other.scenery == cell.scenery and other.variant == "dovit"
+        )
         return {"": own, "_untuned": as_dovit, **merged}
     if cell.variant == "dovit":
         return {"": own, **{f"_xi{round(1000 * xi)}": replace(own, threshold=xi) for xi in SWEEP}}
@@ -53,12 +55,12 @@ def measured_on(scenery: str, data_root: Path | None) -> Dataset:
     return open_dataset(found.data, data_root=data_root, split=found.test)
 
 
-def segmentation_cells(scenery: str, place: Place) -> Iterator[Cell]:
+def segmentation_cells(scenery: str, place: Place, *, study: str = "dovit") -> Iterator[Cell]:
     """Every trained model of a scenery under each of its policies; nothing where its data are not at hand."""
     found = SCENERIES[scenery]
     if found.data != "cutouts_stuff" and place.data_root is None:
         return
-    for cell in cells():
+    for cell in cells(study):
         weights = cell.weights(place.runs)
         if cell.scenery != scenery or cell.variant == "base" or not weights.is_file():
             continue
@@ -67,7 +69,7 @@ def segmentation_cells(scenery: str, place: Place) -> Iterator[Cell]:
         patches = -(-found.crop[0] // patch) * -(-found.crop[1] // patch)
         for ending, policy in policies(cell, patches=patches, depth=model.config.backbone.depth).items():
             name = cell.model_name + ending
-            yield Cell(name, cell.seed, found.data, partial(_measure, cell, name, policy, place))
+            yield Cell(name, cell.seed, found.name, partial(_measure, cell, name, policy, place))
 
 
 def _measure(cell: SegmentationCell, name: str, policy: Policy, place: Place, command: str) -> list[Record]:
@@ -77,7 +79,7 @@ def _measure(cell: SegmentationCell, name: str, policy: Policy, place: Place, co
         model,
         measured_on(cell.scenery, place.data_root),
         name=name,
-        data=SCENERIES[cell.scenery].data,
+        data=SCENERIES[cell.scenery].name,
         command=command,
         view=View(SCENERIES[cell.scenery].shorter),
         policy=policy,

@@ -27,7 +27,8 @@ from wbcore.study import RUNS, WEIGHTS, cell_folder
 from wbcore.train import WEIGHTS as RUN_WEIGHTS
 from wbcore.train import Trainer
 
-STUDY = "dovit"
+STUDIES = ("dovit", "dovit_gpu")
+"""On two cores, and on one GPU: street scenes at twice the size, and three seeds of the headline pair."""
 EPOCH_SCENES = 6_400
 VIT_TINY = "vit_tiny_patch16_224_in1k.pth"
 """Name, below ``data_root/weights``, of the pretrained ViT-Ti/16, a state dict in timm's names."""
@@ -38,6 +39,8 @@ class Scenery:
     """A data set of the study: how it is trained on and measured."""
 
     data: str
+    name: str
+    """What records call it."""
     crop: tuple[int, int]
     """Rows and columns of a training crop, in pixels."""
     shorter: int | None
@@ -49,8 +52,11 @@ class Scenery:
 
 
 SCENERIES = {
-    "street": Scenery("camvid", crop=(180, 240), shorter=180, recipe="camvid", test="test"),
-    "scenes": Scenery("cutouts_stuff", crop=(128, 128), shorter=None, recipe="scenes", test="segmentation"),
+    "street": Scenery("camvid", "camvid", crop=(180, 240), shorter=180, recipe="camvid", test="test"),
+    "street480": Scenery("camvid", "camvid_480", crop=(360, 480), shorter=360, recipe="camvid_gpu", test="test"),
+    "scenes": Scenery(
+        "cutouts_stuff", "cutouts_stuff", crop=(128, 128), shorter=None, recipe="scenes", test="segmentation"
+    ),
 }
 
 
@@ -68,6 +74,7 @@ class SegmentationCell:
     alpha: float = 1.0
     beta: float = 0.4
     seed: int = 0
+    study: str = "dovit"
 
     @property
     def model_name(self) -> str:
@@ -88,18 +95,20 @@ class SegmentationCell:
         shipped = WEIGHTS / f"{self.name}.safetensors"
         if self.seed == 0 and shipped.is_file():
             return shipped
-        return cell_folder(STUDY, self.name, self.seed, runs) / RUN_WEIGHTS
+        return cell_folder(self.study, self.name, self.seed, runs) / RUN_WEIGHTS
 
 
-THRESHOLDS = {"street": 0.985, "scenes": 0.97}
+THRESHOLDS = {"street": 0.985, "street480": 0.985, "scenes": 0.97}
 """ξ in training; the paper's for Cityscapes, and the middle of its range for ADE20K."""
 
 SHIPPED = ("setr_crate_dense", "setr_crate_dovit", "setr_crate_dyvit", "setr_vit_dovit")
 """The models of composed scenes that the repository holds, in 8 bits."""
 
 
-def _family(scenery: str, backbone: str, decoder: str, *, ablation: bool = False) -> Iterator[SegmentationCell]:
-    cell = partial(SegmentationCell, scenery, backbone, decoder)
+def _family(
+    scenery: str, backbone: str, decoder: str, *, ablation: bool = False, **options: Any
+) -> Iterator[SegmentationCell]:
+    cell = partial(SegmentationCell, scenery, backbone, decoder, **options)
     dovit = Policy("confidence", threshold=THRESHOLDS[scenery])
     yield cell("base", Policy())
     yield cell("dovit", dovit)
@@ -111,16 +120,27 @@ def _family(scenery: str, backbone: str, decoder: str, *, ablation: bool = False
         yield cell("plain", replace(dovit, merging="none"), beta=0.0)
 
 
-def cells() -> list[SegmentationCell]:
-    """All models of the study, in the order in which they are trained."""
-    return [
-        *_family("street", "vit_tiny", "setr", ablation=True),
-        *_family("scenes", "crate", "setr"),
-        *_family("scenes", "vit", "setr"),
-        *_family("street", "crate", "setr"),
-        *_family("street", "vit", "setr"),
-        *_family("street", "vit_tiny", "segmenter"),
-    ]
+def cells(study: str = "dovit") -> list[SegmentationCell]:
+    """All models of a study, in the order in which they are trained.  Raises: InputError for an unknown study."""
+    if study == "dovit":
+        return [
+            *_family("street", "vit_tiny", "setr", ablation=True),
+            *_family("scenes", "crate", "setr"),
+            *_family("scenes", "vit", "setr"),
+            *_family("street", "crate", "setr"),
+            *_family("street", "vit", "setr"),
+            *_family("street", "vit_tiny", "segmenter"),
+        ]
+    if study == "dovit_gpu":
+        return [
+            *_family("street480", "vit_tiny", "setr", ablation=True, study=study),
+            *_family("street480", "vit_tiny", "setr", seed=1, study=study),
+            *_family("street480", "vit_tiny", "setr", seed=2, study=study),
+            *_family("street480", "vit_tiny", "segmenter", study=study),
+            *_family("street480", "crate", "setr", study=study),
+            *_family("street480", "vit", "setr", study=study),
+        ]
+    raise InputError(f"unknown study {study!r}: choose one of {', '.join(STUDIES)}")
 
 
 class TokenPassObjective:
@@ -191,6 +211,7 @@ def decisions_of(depth: int) -> tuple[int, int, int]:
 
 
 def run_segmentation_study(
+    study: str = "dovit",
     *,
     minutes: float,
     device: str = "cpu",
@@ -201,17 +222,17 @@ def run_segmentation_study(
     """Train cells for ``minutes``, beginning where an earlier call stopped; returns how many are left.
 
     ``only`` is the beginning of the names to train, such as ``street_setr``.  Cells on data that are not at hand, or
-    whose base is not trained yet, are passed over.
+    whose base is not trained yet, are passed over.  Weights of ``dovit_gpu`` are kept in half precision, so that they
+    can travel.
     """
     deadline, device = time.monotonic() + 60 * minutes, choose_device(device)
-    left = [
-        cell for cell in cells() if cell.name.startswith(only or "") and not card_path(cell.weights(runs)).is_file()
-    ]
+    wanted = [cell for cell in cells(study) if cell.name.startswith(only or "")]
+    left = [cell for cell in wanted if not card_path(cell.weights(runs)).is_file()]
     done = 0
     for cell in left:
         if time.monotonic() >= deadline:
             break
-        if cell.scenery == "street" and data_root is None:
+        if SCENERIES[cell.scenery].data == "camvid" and data_root is None:
             continue
         if cell.base is not None and not cell.base.weights(runs).is_file():
             continue
@@ -266,10 +287,11 @@ def _train(cell: SegmentationCell, device: str, deadline: float, data_root: Path
         batches,
         settings,
         objective=objective,
-        output=cell_folder(STUDY, cell.name, cell.seed, runs),
+        output=cell_folder(cell.study, cell.name, cell.seed, runs),
         name=f"{cell.name}-seed{cell.seed}",
         seed=cell.seed,
         device=device,
+        dtype=torch.float16 if cell.study == "dovit_gpu" else None,
     )
     return trainer.run(deadline=deadline) is not None
 

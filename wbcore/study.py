@@ -1,28 +1,27 @@
 """The lab studies: which models, on which data, by which recipe and seeds; resumable, within given minutes."""
 
 import difflib
-import json
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from wbcore.checkpoints import card_path, load_model, read_card, read_safetensors, save_model
+from wbcore.checkpoints import card_path, load_model, read_card, save_model
 from wbcore.data.batches import Batches, CutoutBatches, PhotographBatches
 from wbcore.data.registry import open_dataset
 from wbcore.devices import choose_device
 from wbcore.errors import InputError
-from wbcore.files import DATA, ROOT, sha256, write_bytes
+from wbcore.files import DATA, ROOT
 from wbcore.models import Backbone, create_model, model_config
-from wbcore.models.loading import load_strictly
 from wbcore.recipes import Recipe, recipe
 from wbcore.recognition import held_out, recorded_as, top1_share
 from wbcore.train import WEIGHTS as RUN_WEIGHTS
 from wbcore.train import Trainer
+from wbcore.transfer import note_start, start_from
 
 RUNS = ROOT / "runs"
 WEIGHTS = DATA / "weights"
@@ -264,7 +263,7 @@ def _train_cell(
 
     weights = trainer.run(deadline=deadline, on_epoch=keep_and_measure)
     if weights is not None and start is not None:
-        _note_start(weights, start)
+        note_start(weights, start)
     return weights is not None
 
 
@@ -278,26 +277,6 @@ def _start_of(study: str, model: str, runs: Path) -> Path:
     raise InputError(
         f"study {study} starts from {model} of study {start}: train that first with `wbcore study {start}`"
     )
-
-
-def start_from(model: Backbone, weights: Path) -> None:
-    """Fill a model from the weights of one with another head: its own head stays, all else must fit.
-
-    Source: CRATE's official ``finetune.py``, which leaves out the head's tensors.  Deviates: there other tensors that
-    are missing or superfluous go unnoticed.
-    Raises: InputError for a missing or damaged file, or weights of another architecture.
-    """
-    own = {name: tensor for name, tensor in model.state_dict().items() if name.startswith("head.")}
-    body = {name: tensor for name, tensor in read_safetensors(weights).items() if not name.startswith("head.")}
-    load_strictly(model, body | own, source=str(weights))
-
-
-def _note_start(weights: Path, start: Path) -> None:
-    """Write on the card of ``weights`` from which weights the training began."""
-    card = read_card(weights)
-    begun = {"start": {"name": read_card(start).name, "weights_sha256": sha256(start)}}
-    content = json.dumps(asdict(replace(card, training=card.training | begun)), indent=2) + "\n"
-    write_bytes(card_path(weights), content.encode())
 
 
 def variant_of(model: str) -> str:

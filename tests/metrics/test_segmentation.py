@@ -7,6 +7,8 @@ from wbcore.errors import InputError
 from wbcore.metrics.segmentation import (
     class_iou,
     confusion,
+    going_on,
+    kept_by_class,
     score_difference,
     scores,
     tallies_from_lines,
@@ -202,3 +204,25 @@ def test_a_damaged_line_is_named(damaged):
 def test_a_damaged_first_line_is_named():
     with pytest.raises(InputError, match="line 1 of the tallies"):
         tallies_from_lines(["x 0:1/1/1"])
+
+
+def test_going_on_is_counted_pixel_by_pixel():
+    labels, keep = pair(3)[1], np.random.default_rng(5).random((H, W)) < 0.4
+    expected = [[((labels == c) & ~keep).sum(), ((labels == c) & keep).sum()] for c in range(CLASSES)]
+    assert going_on(keep, labels, classes=CLASSES).tolist() == expected
+
+
+def test_kept_by_class_is_a_share_of_all_pixels():
+    counts = np.array([[[1, 3], [0, 0], [2, 0]], [[5, 1], [0, 0], [0, 7]]])
+    first, absent, last = kept_by_class(counts)
+    assert (first.value, last.value) == (pytest.approx(4 / 10), pytest.approx(7 / 9))
+    assert (first.low, first.high) == (pytest.approx(1 / 6), pytest.approx(3 / 4))
+    assert (last.low, last.high) == (0, 1)
+    assert first.n == 2
+    assert np.isnan(absent.value)
+    assert absent.low is None
+
+
+def test_kept_by_class_needs_an_image():
+    with pytest.raises(InputError, match="0 images"):
+        kept_by_class(np.zeros((0, CLASSES, 2), int))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int, Integer, UInt8
+from jaxtyping import Bool, Float, Int, Integer, UInt8
 
 from wbcore.data.example import VOID
 from wbcore.errors import InputError
@@ -125,6 +125,37 @@ def class_iou(tallies: Tallies, *, seed: int = 0, resamples: int = 2000, level: 
     """
     sums = _Sums(tallies)
     return bootstrap(sums.iou, sums.images, seed=seed, resamples=resamples, level=level)
+
+
+def going_on(
+    keep: Bool[np.ndarray, "h w"], labels: UInt8[np.ndarray, "h w"], *, classes: int, void: int = VOID
+) -> Int[np.ndarray, "c 2"]:
+    """How many pixels of each class have stopped and how many go on, in one image.
+
+    ``keep`` is the mask of the patches that go on, at the pixels of the labels.
+    Raises: InputError if a label is none of the classes, or there are fewer than two.
+    """
+    return confusion(keep.astype(np.uint8), labels, classes=classes, void=void)[:, :2]
+
+
+def kept_by_class(
+    counts: Int[np.ndarray, "n c 2"], *, seed: int = 0, resamples: int = 2000, level: float = 0.95
+) -> list[Interval]:
+    """The share of each class's pixels that goes on, over the pixels of all images, with intervals over images.
+
+    ``counts`` are those of :func:`going_on`.  NaN without an interval for a class that no label has.
+
+    Source: DoViT, section 4.4, says of roads, skies and trees that they stop early; this measures it.
+    Raises: InputError if there is no image.
+    """
+    images, classes, _ = counts.shape
+    table = counts.reshape(images, 2 * classes).astype(float)
+
+    def share(drawn: Int[np.ndarray, "n"]) -> Float[np.ndarray, "c"]:
+        stopped, kept = (np.bincount(drawn, minlength=images) @ table).reshape(classes, 2).T
+        return np.divide(kept, stopped + kept, out=np.full(classes, np.nan), where=stopped + kept > 0)
+
+    return bootstrap(share, images, seed=seed, resamples=resamples, level=level)
 
 
 def score_difference(

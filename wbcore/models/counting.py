@@ -6,7 +6,7 @@ import torch
 
 from wbcore.models.backbone import Backbone, BackboneConfig
 
-PARTS = ("embedding", "position", "attention", "feedforward", "norms", "head")
+PARTS: tuple[str, ...] = ("embedding", "position", "attention", "feedforward", "norms", "head")
 """``embedding`` holds the class token, registers and the patch embedding with its own norms, ``norms`` those of the
 layers, the ones before the first and after the last, and LayerScale."""
 
