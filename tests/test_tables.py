@@ -178,3 +178,25 @@ def test_panels_by_step_leave_out_data_without_records():
     panels = tables.step_panels(records, "layer", metrics={"mIoU": MIOU}, data=("cutouts", "weizmann"))
     assert list(panels) == ["mIoU, Cutouts"]
     assert [one.value for one in panels["mIoU, Cutouts"]["crate"].values()] == pytest.approx([30, 40])
+
+
+def test_metrics_that_are_no_fractions():
+    one = record(1.5, metric="cost/gmacs", low=1.2495, high=1.75)
+    rate = record(30.0, metric="subspace_coding_rate", low=28.0, high=33.0)
+    columns = [("cutouts", "cost/gmacs"), ("cutouts", "subspace_coding_rate")]
+    table = tables.record_table("recorded", [one, rate], ["crate"], columns)
+    assert table.iloc[0].to_list() == [f"1.500{PLUS_MINUS}0.250", f"30.0{PLUS_MINUS}2.5"]
+
+
+def test_margins_are_in_the_metric_s_unit():
+    for metric, margin, expected in (
+        ("cost/gmacs", 0.459, "GMACs on Cutouts: CRATE > ViT + 0.459 GMACs"),
+        ("segmentation/miou", -0.008, "mIoU on Cutouts: CRATE > ViT − 0.8 points"),
+        ("segmentation/miou", 0.0, "mIoU on Cutouts: CRATE > ViT"),
+    ):
+        check = claims.Check(metric, "cutouts", "crate", "greater", "vit", margin)
+        claim = claims.Claim("a", "P", "Fig. 1", "It is.", "here", check)
+        records = [record(value, model=name, metric=metric) for name, value in (("crate", 1.75), ("vit", 0.5))]
+        row = tables.claim_row(claims.decide(claim, records))
+        assert row["test"] == expected
+        assert row["difference"] == ("+1.250 GMACs" if metric == "cost/gmacs" else "+125.0 points")

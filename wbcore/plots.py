@@ -73,6 +73,8 @@ BACKBONE_LABELS = {
     "vit_small": "ViT-S/16",
     "vit_base": "ViT-B/16",
     "vit_large": "ViT-L/16",
+    "deit_base": "DeiT-B/16",
+    "deit_small": "DeiT-S/16",
     "vit": "ViT, lab",
     "crate": "CRATE, lab",
 }

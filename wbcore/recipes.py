@@ -3,7 +3,7 @@
 import difflib
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from wbcore.errors import InputError
@@ -96,14 +96,42 @@ class Recipe:
             require_allowed(name, getattr(self, name))
 
 
+_SCENES = Recipe(
+    epochs=2,
+    batch_size=16,
+    learning_rate=1e-3,
+    head_scale=2.0,
+    weight_decay=0.01,
+    schedule="poly",
+    warmup_epochs=0.1,
+)
+# DoViT, section 4.1.2, and the official configurations: SETR on Cityscapes, 80,000 steps of 8 crops of 768 pixels.
+_SETR = Recipe(
+    epochs=216,
+    batch_size=8,
+    optimizer="sgd",
+    learning_rate=0.01,
+    least_learning_rate=1e-4,
+    schedule="poly",
+    weight_decay=0.0,
+    warmup_epochs=0.0,
+    head_scale=10.0,
+    clip_norm=None,
+)
+
 RECIPES: dict[str, Recipe] = {
     # Two cores: the size of model and data for which five variants fit into a few hours.
     "lab": Recipe(epochs=6, batch_size=64, learning_rate=1e-3, label_smoothing=0.1),
     # The same number of images from 9,469 photographs (Imagenette).
     "lab_photographs": Recipe(epochs=19, batch_size=64, learning_rate=1e-3, warmup_epochs=1.5, label_smoothing=0.1),
-    # CRATE, appendix C.2, for two cores (crate_finetune below is the paper's own).  In so few epochs nothing is learned
-    # by heart, so there is no RandAugment; steps are larger, and no crop is 8 % of 32 px.
-    "lab_finetune": Recipe(epochs=3, batch_size=64, learning_rate=1e-3, weight_decay=0.01, warmup_epochs=0.25),
+    # CRATE, appendix C.2, for minutes on one core (crate_finetune below is the paper's own).  In so few epochs nothing
+    # is learned by heart, so there is no RandAugment; steps are larger, and no crop is 8 % of 32 px.
+    **{
+        f"lab_finetune_{data}": Recipe(
+            epochs=epochs, batch_size=64, learning_rate=1e-3, weight_decay=0.01, warmup_epochs=epochs / 12
+        )
+        for data, epochs in (("cifar10", 1), ("cutouts", 3))
+    },
     # One GPU: depth 12 at 128 px.
     "lab12": Recipe(
         epochs=80, batch_size=512, learning_rate=2e-3, warmup_epochs=5.0, label_smoothing=0.1, compile=True
@@ -121,49 +149,11 @@ RECIPES: dict[str, Recipe] = {
         epochs=20, batch_size=8, learning_rate=2e-4, head_scale=3.0, weight_decay=0.01, schedule="poly"
     ),
     # The same on composed scenes, 6,400 of them an epoch.
-    "scenes": Recipe(
-        epochs=2,
-        batch_size=16,
-        learning_rate=1e-3,
-        head_scale=2.0,
-        weight_decay=0.01,
-        schedule="poly",
-        warmup_epochs=0.1,
-    ),
-    "scenes_policy": Recipe(
-        epochs=1,
-        batch_size=16,
-        learning_rate=5e-4,
-        head_scale=2.0,
-        weight_decay=0.01,
-        schedule="poly",
-        warmup_epochs=0.1,
-    ),
-    # DoViT, section 4.1.2, and the official configurations: SETR on Cityscapes, 80,000 steps of 8 crops of 768 pixels.
-    "dovit_cityscapes": Recipe(
-        epochs=216,
-        batch_size=8,
-        optimizer="sgd",
-        learning_rate=0.01,
-        least_learning_rate=1e-4,
-        schedule="poly",
-        weight_decay=0.0,
-        warmup_epochs=0.0,
-        head_scale=10.0,
-        clip_norm=None,
-    ),
+    "scenes": _SCENES,
+    "scenes_policy": replace(_SCENES, epochs=1, learning_rate=5e-4),
+    "dovit_cityscapes": _SETR,
     # The same on ADE20K: 160,000 steps of 16 crops of 512 pixels.
-    "dovit_ade20k": Recipe(
-        epochs=127,
-        batch_size=16,
-        optimizer="sgd",
-        learning_rate=0.01,
-        least_learning_rate=1e-4,
-        schedule="poly",
-        weight_decay=0.0,
-        warmup_epochs=0.0,
-        clip_norm=None,
-    ),
+    "dovit_ade20k": replace(_SETR, epochs=127, batch_size=16, head_scale=1.0),
     # CRATE, appendix C.1: ImageNet-21k, resize + centre crop + flip.
     "crate_in21k": Recipe(
         epochs=90,

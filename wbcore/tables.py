@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -34,14 +35,43 @@ METRIC_LABELS = {
     "attention_jaccard": "Jaccard at pixels",
     "pca_foreground_iou": "IoU",
     "top1": "top-1",
+    "segmentation/miou": "mIoU",
+    "segmentation/pa": "PA",
+    "segmentation/mpa": "mPA",
+    "cost/gmacs": "GMACs",
+    "cost/gmacs_linear": "GMACs, linear only",
     "subspace_coding_rate": "$R^c$",
     "nonzero_share": "non-zeros",
     "parameters": "million",
 }
 
 _PLACES = {name: place for place, name in enumerate(DetectionScores._fields)}
-_NATS = ("subspace_coding_rate",)
+
+
+class Unit(NamedTuple):
+    """In what a metric is shown: its value times ``factor``, with so many ``digits`` behind the point."""
+
+    name: str
+    """Of a difference."""
+    factor: float = 1
+    digits: int = 1
+
+
+POINTS = Unit("points", 100)
+"""Of fractions, which are shown in percent."""
+PERCENT = Unit("points")
+"""Of what is in percent already."""
+_UNITS = {
+    "subspace_coding_rate": Unit("nats"),
+    "cost/gmacs": Unit("GMACs", digits=3),
+    "cost/gmacs_linear": Unit("GMACs", digits=3),
+}
 """The metrics that are no fractions."""
+
+
+def unit_of(metric: str) -> Unit:
+    """In what a metric is shown."""
+    return _UNITS.get(metric, POINTS)
 
 
 LAYER_LABELS = {"layer-1": "last layer", "layer-2": "last but one"}
@@ -102,7 +132,7 @@ def parameter_table(configs: Mapping[str, BackboneConfig], printed: Mapping[str,
 def record_table(
     title: str, records: Sequence[Record], models: Sequence[str], columns: Sequence[tuple[str, str]]
 ) -> pd.DataFrame:
-    """Measured numbers in percent, with half the width of the interval and, for several seeds, their number.
+    """Measured numbers in their units, with half the width of the interval and, for several seeds, their number.
 
     ``columns`` are (data set, metric) pairs.  A model without a record gets a dash.
     """
@@ -114,13 +144,16 @@ def record_table(
 
 
 def _cell(record: Record) -> str:
-    return _number(record.interval, 100) + (f" ({len(record.seeds)} seeds)" if len(record.seeds) > 1 else "")
+    number = number_cell(record.interval, unit_of(record.metric))
+    return number + (f" ({len(record.seeds)} seeds)" if len(record.seeds) > 1 else "")
 
 
-def _number(interval: Interval, factor: float = 1) -> str:
+def number_cell(interval: Interval, unit: Unit) -> str:
+    """A number in its unit, with half the width of its interval."""
     value, low, high, _ = interval
-    half = "" if low is None or high is None else f" ± {factor * (high - low) / 2:.1f}"
-    return f"{factor * value:.1f}{half}".replace(" ", "\N{NO-BREAK SPACE}")  # number and interval stay on one line
+    half = "" if low is None or high is None else f" ± {unit.factor * (high - low) / 2:.{unit.digits}f}"
+    number = f"{unit.factor * value:.{unit.digits}f}{half}"
+    return number.replace(" ", "\N{NO-BREAK SPACE}")  # number and interval stay on one line
 
 
 def step_panels(
@@ -143,7 +176,8 @@ def curve_table(panels: Mapping[str, Mapping[str, Mapping[int, Interval]]], *, s
     rows = {(title, model): places for title, models in panels.items() for model, places in models.items()}
     steps = sorted({place for places in rows.values() for place in places})
     cells = {
-        f"{step} {place}": [_number(row[place]) if place in row else "–" for row in rows.values()] for place in steps
+        f"{step} {place}": [number_cell(row[place], PERCENT) if place in row else "–" for row in rows.values()]
+        for place in steps
     }
     index = pd.MultiIndex.from_tuples([(title, label(model)) for title, model in rows], names=["", "model"])
     return pd.DataFrame(cells, index=index)
@@ -177,7 +211,7 @@ def order_table(
                     "data": data_label(name),
                     "metric": metric_label(metric),
                     "claim": f"{label(better)} > {label(worse)}",
-                    **_difference(comparison, "difference (points)", 100),
+                    **difference_cells(comparison, "difference (points)", POINTS),
                     "seeds": f"{len(left.seeds)} / {len(right.seeds)}",
                     "verdict": comparison.verdict,
                 }
@@ -212,7 +246,8 @@ def preference_table(found: Mapping[str, Sequence[Sequence[Interval]]]) -> pd.Da
     for head in range(max(len(heads) for heads in found.values())):
         for title, heads in found.items():
             cells = [
-                _number(one, 100) + (" *" if (one.low or 0) > 0 or (one.high or 0) < 0 else "") for one in heads[head]
+                number_cell(one, POINTS) + (" *" if (one.low or 0) > 0 or (one.high or 0) < 0 else "")
+                for one in heads[head]
             ]
             rows[f"head {head}", f"{title} ({heads[head][0].n})"] = cells
     return pd.DataFrame.from_dict(rows, orient="index", columns=list(PARTS)).set_axis(
@@ -220,11 +255,12 @@ def preference_table(found: Mapping[str, Sequence[Sequence[Interval]]]) -> pd.Da
     )
 
 
-def _difference(comparison: Comparison, title: str, factor: float) -> dict[str, str | int]:
+def difference_cells(comparison: Comparison, title: str, unit: Unit) -> dict[str, str | int]:
+    """A difference in its unit, below ``title``, with its interval and the number of images behind it."""
     value, low, high, n = comparison.difference
-    space = "\N{NO-BREAK SPACE}"
-    interval = "" if low is None or high is None else f"[{factor * low:+.1f},{space}{factor * high:+.1f}]"
-    return {title: f"{factor * value:+.1f}", "95 % interval": interval, "images": n}
+    shown = [None if one is None else f"{unit.factor * one:+.{unit.digits}f}" for one in (value, low, high)]
+    interval = "" if None in shown else f"[{shown[1]},\N{NO-BREAK SPACE}{shown[2]}]"
+    return {title: f"{shown[0]}", "95 % interval": interval, "images": n}
 
 
 def claims_table(records: Sequence[Record], notebook: str) -> pd.DataFrame:
@@ -246,9 +282,9 @@ def claim_row(decision: Decision) -> dict[str, str | int]:
         **dict.fromkeys(("difference", "95 % interval", "images", "seeds"), "–"),
     }
     if claim.check is not None and decision.comparison is not None:
-        nats = claim.check.metric in _NATS
-        row |= _difference(decision.comparison, "difference", 1 if nats else 100)
-        row["difference"] = f"{row['difference']} {'nats' if nats else 'points'}"
+        unit = unit_of(claim.check.metric)
+        row |= difference_cells(decision.comparison, "difference", unit)
+        row["difference"] = f"{row['difference']} {unit.name}"
         row["seeds"] = f"{decision.seeds[0]} / {decision.seeds[1]}"
     return {**row, "verdict": decision.verdict}
 
@@ -257,11 +293,13 @@ def _test(claim: Claim) -> str:
     check = claim.check
     if check is None:
         return f"{claim.not_testable}"
-    margin = f"{check.margin:g} nats" if check.metric in _NATS else f"{100 * check.margin:g} points"
+    unit = unit_of(check.metric)
+    margin = f"{unit.factor * abs(check.margin):g} {unit.name}"
     if check.relation == "within":
         relation = f"= {label(check.right)} ± {margin}"
     else:
-        relation = f"> {label(check.right)}" + (f" + {margin}" if check.margin else "")
+        sign = "+" if check.margin > 0 else "−"
+        relation = f"> {label(check.right)}" + (f" {sign} {margin}" if check.margin else "")
     return f"{metric_label(check.metric)} on {data_label(check.data)}: {label(check.left)} {relation}"
 
 

@@ -70,7 +70,7 @@ def test_list_models():
     assert list_models("crate_*_patch16_224") == sorted(list_models("crate_*_patch16_224"))
     assert {"crate_large_patch16_224", "crate_sth_base_patch8_224"} <= set(list_models("crate*"))
     assert set(list_models("vit_*_224")) == {
-        f"vit_{size}_patch{patch}_224" for size in ("tiny", "small", "base") for patch in (8, 16)
+        f"vit_{size}_patch{patch}_224" for size in ("tiny", "small", "base", "large") for patch in (8, 16)
     }
     assert list_models("no_such*") == []
 

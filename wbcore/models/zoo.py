@@ -39,8 +39,13 @@ _CRATE_SIZES: dict[str, dict[str, Any]] = {
 }
 _VIT_SIZES: dict[str, dict[str, Any]] = {
     # ViT (Dosovitskiy et al., 2021), Table 1, and DeiT (Touvron et al., 2021), Table 1.
-    f"{size}_patch{patch}_224": {"dim": dim, "depth": 12, "heads": heads, "patch_size": patch}
-    for size, dim, heads in (("tiny", 192, 3), ("small", 384, 6), ("base", 768, 12))
+    f"{size}_patch{patch}_224": {"dim": dim, "depth": depth, "heads": heads, "patch_size": patch}
+    for size, dim, depth, heads in (
+        ("tiny", 192, 12, 3),
+        ("small", 384, 12, 6),
+        ("base", 768, 12, 12),
+        ("large", 1024, 24, 16),
+    )
     for patch in (8, 16)
 }
 _LAB_SIZES: dict[str, dict[str, Any]] = {
