@@ -81,5 +81,9 @@ class MLP(nn.Module):
             nn.init.trunc_normal_(linear.weight, std=0.02)
             nn.init.zeros_(linear.bias)
 
+    def hidden(self, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b n mlp_dim"]:
+        """The activation of each of the layer's units, which :meth:`forward` maps back."""
+        return self.activation(self.expand(self.norm(tokens)))
+
     def forward(self, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
-        return self.contract(self.activation(self.expand(self.norm(tokens))))
+        return self.contract(self.hidden(tokens))
