@@ -83,7 +83,7 @@ def test_study(monkeypatch, capsys):
         ("evaluate {weights} --size 24 --limit 0 --output x.json", "ask for 1 or more"),
         ("evaluate {weights} --size 24 --split test --output x.json", "segmentation"),
         ("evaluate {weights} --size 24 --data voc2013 --output x.json", "voc2012"),
-        ("study table3 --minutes 1", "table2"),
+        ("study tabel2 --minutes 1", "table2"),
         ("data check voc2013", "voc2012"),
     ],
 )

@@ -30,6 +30,8 @@ NETWORKS = {
     "train",
     "study",
     "recording",
+    "recognition",
+    "transfer",
     "evaluate",
     "cli",
 }

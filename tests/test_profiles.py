@@ -10,7 +10,7 @@ import nbformat
 import pytest
 
 from tests import tiny
-from tests.data import miniatures
+from tests.data import labelled, miniatures
 from wbcore import profiles
 from wbcore.checkpoints import ModelCard, save_model
 from wbcore.data.registry import DATA_ROOT_VARIABLE
@@ -20,7 +20,6 @@ from wbcore.files import ROOT
 from wbcore.models import BackboneConfig
 
 VARIANTS = ("crate", "crate_mlp", "crate_mhsa", "vit")
-NOTEBOOK = ROOT / "notebooks" / "table2_ablation.ipynb"
 
 
 @pytest.fixture(scope="module")
@@ -102,16 +101,51 @@ def test_missing_data_are_named(data_root, tmp_path):
         paper.measure(subjects, data_root=tmp_path, command="test")
 
 
+@pytest.fixture(scope="module")
+def fine_tuned(tmp_path_factory):
+    """CIFAR-10 and Pets with the fine-tuned weights of one model each."""
+    root = tmp_path_factory.mktemp("fine_tuned")
+    labelled.cifar10(root)
+    labelled.pets(root)
+    for name, classes in (("crate_tiny_patch8_224-cifar10", 10), ("vit_base_patch8_224-pets", 3)):
+        config = BackboneConfig(image_size=224, patch_size=32, dim=12, depth=2, heads=3, num_classes=classes)
+        save_model(
+            tiny.model(config), root / "weights" / f"{name}.safetensors", ModelCard(name, asdict(config), seed=0)
+        )
+    return root
+
+
+def test_fine_tuned_models_are_measured_where_they_are(fine_tuned):
+    records = profiles.profile("paper").recognise(data_root=fine_tuned, command="test")
+    assert [(one.model, one.data, one.n) for one in records] == [("crate_tiny", "cifar10", 3), ("vit_base", "pets", 4)]
+    assert {one.metric for one in records} == {"top1"}
+    (one, _) = profiles.profile("paper").recognise(data_root=fine_tuned, limit=2, command="test")
+    assert one.n == 2
+
+
+def test_no_fine_tuned_model_at_all(tmp_path, monkeypatch):
+    paper = profiles.profile("paper")
+    expected = r"crate_tiny_patch8_224-imagenet.safetensors is missing, .*fine-tune crate_tiny_patch8_224 on imagenet"
+    with pytest.raises(InputError, match=expected):
+        paper.recognise(data_root=tmp_path, command="test")
+    monkeypatch.delenv(DATA_ROOT_VARIABLE, raising=False)
+    with pytest.raises(InputError, match=r"needs data_root .*crate_tiny_patch8_224-imagenet"):
+        paper.recognise(command="test")
+
+
 def test_unknown_profile():
     with pytest.raises(InputError, match="unknown profile 'laboratory': choose one of lab, paper"):
         profiles.profile("laboratory")
 
 
-def test_the_notebook_runs_on_the_papers_data(data_root, tmp_path):
+@pytest.mark.parametrize(("notebook", "data"), [("table2_ablation", "data_root"), ("table3_transfer", "fine_tuned")])
+def test_the_notebook_runs_on_the_papers_data(notebook, data, tmp_path, request):
     executed = tmp_path / "executed.ipynb"
     papermill = str(Path(sys.executable).with_name("papermill"))
-    options = ["-p", "profile", "paper", "-p", "data_root", str(data_root), "-p", "limit", "2", "--no-progress-bar"]
-    done = subprocess.run([papermill, str(NOTEBOOK), str(executed), *options], capture_output=True, text=True)
+    root = str(request.getfixturevalue(data))
+    options = ["-p", "profile", "paper", "-p", "data_root", root, "-p", "limit", "2", "--no-progress-bar"]
+    source = str(ROOT / "notebooks" / f"{notebook}.ipynb")
+    done = subprocess.run([papermill, source, str(executed), *options], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     outputs = [output for cell in nbformat.read(executed, as_version=4).cells for output in cell.get("outputs", [])]
     assert any("this run" in output.get("data", {}).get("text/plain", "") for output in outputs)

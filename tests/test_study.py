@@ -2,15 +2,18 @@
 
 import math
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from safetensors.torch import load_file
 
 from tests import tiny
-from wbcore import recipes, recording, study
-from wbcore.checkpoints import load_model, read_safetensors
+from tests.data import labelled
+from wbcore import recipes, recognition, recording, study
+from wbcore.checkpoints import load_model, read_card, read_safetensors
 from wbcore.errors import InputError
 from wbcore.evaluate import Measurement
+from wbcore.files import sha256
 from wbcore.models import zoo
 from wbcore.recipes import Recipe
 from wbcore.records import load_records
@@ -28,9 +31,11 @@ def runs(tmp_path, monkeypatch):
         models=NAMES,
         recipe="mini",
         data="cutouts",
+        held_out="recognition",
         seeds=2,
         epoch_size=4,
         shipped=True,
+        shipped_epochs=(1, 2, 4),
     )
     measured_on = (Measurement("cutouts", "segmentation", 24, 5), Measurement("weizmann", "val", 24))
     monkeypatch.setitem(study.STUDIES, "mini", one)
@@ -43,8 +48,9 @@ def runs(tmp_path, monkeypatch):
         yield from recording.recognitions("mini", place)
 
     monkeypatch.setitem(recording.ARTEFACTS, "mini", cells)
-    monkeypatch.setattr(recording, "recognition_top1", lambda *_arguments, **_options: 0.25)
-    monkeypatch.setattr(study, "recognition_top1", lambda *_arguments, **_options: 0.25)
+    monkeypatch.setattr(recognition, "SCENES", 20)
+    monkeypatch.setattr(recognition, "top1_share", lambda *_arguments: 0.25)
+    monkeypatch.setattr(study, "top1_share", lambda *_arguments: 0.25)
     return tmp_path / "runs"
 
 
@@ -160,6 +166,63 @@ def test_the_components_foreground_is_recorded(runs, tmp_path, monkeypatch):
     assert {one.metric.split("/")[0] for one in records} == {"pca_foreground_iou"}
 
 
+@pytest.fixture
+def transfer(runs, monkeypatch, tmp_path):
+    """Fine-tuning on a few photographs of CIFAR-10, from the study ``mini`` and from scratch."""
+    labelled.cifar10(tmp_path)
+    fine_tuned = study.Study(
+        models=NAMES[:1], recipe="mini", data="cifar10", held_out="test", size=16, seeds=1, epoch_size=0, shipped=True,
+        start="mini",
+    )  # fmt: skip
+    monkeypatch.setitem(study.STUDIES, "mini_transfer", fine_tuned)
+    scratch = replace(fine_tuned, start=None, shipped=False)
+    monkeypatch.setitem(study.STUDIES, "mini_transfer_scratch", scratch)
+    for name, ending in (("mini_transfer", ""), ("mini_transfer_scratch", "_scratch")):
+        cells = partial(recording.recognitions, name, ending=ending)
+        monkeypatch.setitem(recording.ARTEFACTS, name, cells)
+    return runs
+
+
+def test_fine_tuning_from_end_to_end(transfer, tmp_path):
+    options = {"minutes": math.inf, "runs": transfer, "data_root": tmp_path}
+    with pytest.raises(InputError, match=r"starts from crate_small_patch8 of study mini: .*`wbcore study mini`"):
+        study.run_study("mini_transfer", **options)
+    study.run_study("mini", **options, only=NAMES[0])
+    for name in ("mini_transfer", "mini_transfer_scratch"):
+        assert study.run_study(name, **options) == 0
+    start = study.cell_folder("mini", NAMES[0], 0, transfer) / "model.safetensors"
+    weights = study.cell_folder("mini_transfer", NAMES[0], 0, transfer) / "model.safetensors"
+    model, card = load_model(weights)
+    assert model.config == replace(tiny.CONFIG, num_classes=10)
+    assert card.training["start"] == {"name": f"{NAMES[0]}-seed0", "weights_sha256": sha256(start)}
+    assert card.data["name"] == "cifar10/train-16px"
+    scratch = read_card(study.cell_folder("mini_transfer_scratch", NAMES[0], 0, transfer) / "model.safetensors")
+    assert "start" not in scratch.training
+    assert scratch.recipe == card.recipe
+
+    (shipped,) = study.ship("mini_transfer", transfer)
+    assert shipped.name == f"{NAMES[0]}-cifar10.safetensors"
+    assert [path for *_, path in study.finished_cells("mini_transfer", transfer)] == [shipped]
+    assert study.ship("mini_transfer_scratch", transfer) == []
+
+    results = tmp_path / "results"
+    for name in ("mini_transfer", "mini_transfer_scratch"):
+        assert recording.record_artefact(name, runs=transfer, results=results) == []  # no photographs, no records
+        recording.record_artefact(name, runs=transfer, results=results, data_root=tmp_path)
+    found = {record.model: record for record in load_records(results)}
+    assert set(found) == {"crate", "crate_scratch"}
+    assert {(one.data, one.metric, one.n) for one in found.values()} == {("cifar10", "top1", 3)}
+    assert found["crate"].weights_sha256 == sha256(shipped)
+
+
+def test_fine_tuning_and_its_control_differ_in_the_start_alone():
+    for data in study.TRANSFERS:
+        fine_tuned, scratch = (study.find_study(f"table3_{data}{ending}") for ending in ("", "_scratch"))
+        assert fine_tuned.start == "table2"
+        assert replace(fine_tuned, start=None, shipped=False) == scratch
+        assert set(fine_tuned.models) <= set(study.find_study("table2").models)
+
+
 def test_every_study_is_recorded():
     assert set(study.STUDIES) <= set(recording.ARTEFACTS)
 
@@ -184,5 +247,5 @@ def test_a_cell_that_was_cut_short_goes_on(runs, monkeypatch):
 
 
 def test_unknown_study():
-    with pytest.raises(InputError, match="unknown study 'table3': did you mean table2"):
-        study.run_study("table3", minutes=1)
+    with pytest.raises(InputError, match="unknown study 'tabel2': did you mean table2"):
+        study.run_study("tabel2", minutes=1)

@@ -69,8 +69,8 @@ class Study:
 
 VARIANTS = ("crate", "vit", "crate_mlp", "crate_mhsa", "crate_sth")
 TRANSFERS: dict[str, dict[str, Any]] = {
-    # The photographs' 32 px become 40, that is 5 × 5 patches.
-    "cifar10": {"data": "cifar10", "held_out": "test", "size": 40, "epoch_size": 50_000},
+    # At the photographs' own size, that is 4 × 4 patches.
+    "cifar10": {"data": "cifar10", "held_out": "test", "size": 32, "epoch_size": 50_000},
     # The names of cut-outs that no model has seen, over backgrounds of its training; top-1 over unseen backgrounds.
     "cutouts": {"data": "cutouts", "train": "transfer_train", "held_out": "transfer", "epoch_size": 4_000},
 }
@@ -121,7 +121,7 @@ STUDIES: dict[str, Study] = {
     **{
         f"table3_{name}{suffix}": Study(
             models=("crate_lab_patch8_72", "vit_lab_patch8_72"),
-            recipe="lab_finetune",
+            recipe=f"lab_finetune_{name}",
             seeds=1,
             shipped=name == "cutouts" and start is not None,
             start=start,
