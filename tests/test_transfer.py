@@ -1,16 +1,17 @@
 """Fine-tuning keeps everything but the head, and says where it began."""
 
-import json
 from dataclasses import asdict, replace
 
 import pytest
 import torch
 
 from tests import tiny
-from wbcore.checkpoints import ModelCard, card_path, load_model, save_model
+from wbcore.checkpoints import ModelCard, save_model
 from wbcore.errors import InputError
 from wbcore.files import sha256
-from wbcore.transfer import note_start, start_from
+from wbcore.recipes import Recipe
+from wbcore.train import Trainer
+from wbcore.transfer import origin, start_from
 
 
 @pytest.fixture
@@ -43,10 +44,10 @@ def test_another_architecture_is_named(weights, change, message):
 
 
 def test_the_card_names_the_start(weights, tmp_path):
-    tuned = tmp_path / "tuned.safetensors"
-    save_model(tiny.model(seed=1), tuned, ModelCard("tuned", {}, training={"seconds": 5.0}))
-    before = json.loads(card_path(tuned).read_text())
-    note_start(tuned, weights)
-    _, card = load_model(tuned)  # the card still fits the weights
-    assert card.training == {"seconds": 5.0, "start": {"name": "body", "weights_sha256": sha256(weights)}}
-    assert {**json.loads(card_path(tuned).read_text()), "training": before["training"]} == before
+    network = tiny.model(seed=1)
+    start_from(network, weights)
+    recipe = Recipe(epochs=1, batch_size=8, precision="float32")
+    trainer = Trainer(
+        network, tiny.ColourBatches(), recipe, output=tmp_path, name="tuned", device="cpu", start=origin(weights)
+    )
+    assert trainer.card({}).training["start"] == {"name": "body", "weights_sha256": sha256(weights)}

@@ -40,6 +40,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change one field of the recipe")
     train.add_argument("--epoch-size", type=int, default=30_000, help="scenes of an epoch of Cutouts")
     train.add_argument("--output", type=Path, metavar="DIR", help="default: runs/MODEL-DATA-seedN")
+    train.add_argument("--start", type=Path, metavar="WEIGHTS", help="fine-tune these, with a new head")
     train.add_argument("--seed", type=int, default=0)
     train.add_argument("--device", help="cpu or cuda (default: cuda where there is one)")
     train.add_argument("--minutes", type=float, default=float("inf"), help="stop with a checkpoint after this time")
@@ -88,6 +89,7 @@ def _train(arguments: argparse.Namespace) -> int:
     from wbcore.recipes import recipe
     from wbcore.study import training_batches
     from wbcore.train import Trainer
+    from wbcore.transfer import origin, start_from
 
     deadline = time.monotonic() + 60 * arguments.minutes
     settings = dataclasses.replace(recipe(arguments.recipe), **_recipe_changes(arguments.set))
@@ -103,9 +105,20 @@ def _train(arguments: argparse.Namespace) -> int:
     )
     torch.manual_seed(arguments.seed)
     model = create_model(arguments.model, num_classes=batches.num_classes)
+    if arguments.start is not None:
+        start_from(model, arguments.start)
     name = f"{arguments.model}-{arguments.data}-seed{arguments.seed}"
     output = arguments.output or ROOT / "runs" / name
-    trainer = Trainer(model, batches, settings, output=output, name=name, seed=arguments.seed, device=device)
+    trainer = Trainer(
+        model,
+        batches,
+        settings,
+        output=output,
+        name=name,
+        seed=arguments.seed,
+        device=device,
+        start=None if arguments.start is None else origin(arguments.start),
+    )
     weights = trainer.run(deadline=deadline)
     if weights is None:
         print(f"stopped at step {trainer.step} of {trainer.total_steps}: run the same command again to go on")

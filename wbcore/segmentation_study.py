@@ -26,6 +26,7 @@ from wbcore.recipes import Recipe, recipe
 from wbcore.study import RUNS, WEIGHTS, cell_folder
 from wbcore.train import WEIGHTS as RUN_WEIGHTS
 from wbcore.train import Trainer
+from wbcore.transfer import origin
 
 STUDIES = ("dovit", "dovit_gpu")
 """On two cores, and on one GPU: street scenes at twice the size, and three seeds of the headline pair."""
@@ -184,13 +185,14 @@ class TokenPassObjective:
         }
 
 
-def pretrained_backbone(name: str, *, data_root: Path | None) -> Backbone:
-    """A classifier to start from: the lab's variant ``name``, or ``vit_tiny`` below ``data_root/weights``.
+def pretrained_backbone(name: str, *, data_root: Path | None) -> tuple[Backbone, dict[str, str]]:
+    """A classifier to start from, and what cards say of it: the lab's ``name``, or ``vit_tiny`` below ``data_root``.
 
     Raises: InputError if its weights are missing.
     """
     if name != "vit_tiny":
-        return load_model(WEIGHTS / f"{name}_lab_patch8_72.safetensors")[0]
+        weights = WEIGHTS / f"{name}_lab_patch8_72.safetensors"
+        return load_model(weights)[0], origin(weights)
     if data_root is None:
         raise InputError(f"vit_tiny needs data_root: a folder with weights/{VIT_TINY} in it")
     path = data_root / "weights" / VIT_TINY
@@ -198,7 +200,7 @@ def pretrained_backbone(name: str, *, data_root: Path | None) -> Backbone:
         raise InputError(
             f"{path} is missing: save the state dict of timm's vit_tiny_patch16_224.augreg_in21k_ft_in1k there"
         )
-    return from_timm_vit_file("vit_tiny_patch16_224", path)
+    return from_timm_vit_file("vit_tiny_patch16_224", path), {"name": VIT_TINY, "weights_sha256": sha256(path)}
 
 
 def decisions_of(depth: int) -> tuple[int, int, int]:
@@ -266,11 +268,12 @@ def _train(cell: SegmentationCell, device: str, deadline: float, data_root: Path
     torch.manual_seed(cell.seed)
     teacher = None
     if cell.base is None:
-        backbone = pretrained_backbone(cell.backbone, data_root=data_root)
+        backbone, start = pretrained_backbone(cell.backbone, data_root=data_root)
         model = DoViT(_config(cell, backbone, batches.num_classes))
         state = {name: tensor for name, tensor in backbone.state_dict().items() if not name.startswith("head.")}
         load_strictly(model.backbone, state, source=cell.backbone)
     else:
+        start = origin(cell.base.weights(runs))
         teacher, _ = load_segmenter(cell.base.weights(runs), device=device)
         model = DoViT(replace(teacher.config, policy=cell.policy))
         fresh = {name: tensor for name, tensor in model.state_dict().items() if name.startswith("predictors.")}
@@ -280,7 +283,7 @@ def _train(cell: SegmentationCell, device: str, deadline: float, data_root: Path
         alpha=cell.alpha,
         beta=cell.beta,
         teacher=None if teacher is None else teacher.requires_grad_(False),
-        teacher_sha256=None if cell.base is None else sha256(cell.base.weights(runs)),
+        teacher_sha256=None if cell.base is None else start["weights_sha256"],
     )
     trainer = Trainer(
         model,
@@ -292,6 +295,7 @@ def _train(cell: SegmentationCell, device: str, deadline: float, data_root: Path
         seed=cell.seed,
         device=device,
         dtype=torch.float16 if cell.study == "dovit_gpu" else None,
+        start=start,
     )
     return trainer.run(deadline=deadline) is not None
 

@@ -21,7 +21,7 @@ from wbcore.recipes import Recipe, recipe
 from wbcore.recognition import held_out, recorded_as, top1_share
 from wbcore.train import WEIGHTS as RUN_WEIGHTS
 from wbcore.train import Trainer
-from wbcore.transfer import note_start, start_from
+from wbcore.transfer import origin, start_from
 
 RUNS = ROOT / "runs"
 WEIGHTS = DATA / "weights"
@@ -249,6 +249,7 @@ def _train_cell(
         seed=seed,
         device=device,
         dtype=torch.float16 if study.travels else None,
+        start=None if start is None else origin(start),
     )
     test = held_out(study.data, study.held_out, size=size, data_root=data_root, device=device)
 
@@ -261,10 +262,7 @@ def _train_cell(
             save_model(trained, folder / epoch_file(epoch), card, dtype=torch.float16)
         return measured
 
-    weights = trainer.run(deadline=deadline, on_epoch=keep_and_measure)
-    if weights is not None and start is not None:
-        note_start(weights, start)
-    return weights is not None
+    return trainer.run(deadline=deadline, on_epoch=keep_and_measure) is not None
 
 
 def _start_of(study: str, model: str, runs: Path) -> Path:

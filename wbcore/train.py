@@ -89,8 +89,9 @@ class Trainer:
     """Trains one model by one recipe, writing everything to one folder.
 
     The folder holds ``last.ckpt`` while training goes on and ``model.safetensors`` with its card at the end, in
-    ``dtype`` if one is given.  Every batch depends on (seed, epoch, step) alone, so a run that was killed continues to
-    the very weights that an uninterrupted run reaches (exactly on the CPU with one thread count).
+    ``dtype`` if one is given; ``start`` says on the card which weights the model began with.  Every batch depends on
+    (seed, epoch, step) alone, so a run that was killed continues to the very weights that an uninterrupted run reaches
+    (exactly on the CPU with one thread count).
     Raises: InputError if there is no such device, the checkpoint in the folder belongs to another run, or the weights
     stop being finite; no checkpoint ever holds such weights.
     """
@@ -108,10 +109,12 @@ class Trainer:
         device: str | None = None,
         save_every_seconds: float = 60.0,
         dtype: torch.dtype | None = None,
+        start: dict[str, str] | None = None,
     ) -> None:
         self.recipe, self.batches, self.output = recipe, batches, Path(output)
         self.objective = objective or Classification(recipe)
         self.name, self.seed, self.save_every_seconds, self.dtype = name, seed, save_every_seconds, dtype
+        self.start = {} if start is None else {"start": start}
         # Precision is ours to set: an Accelerator's is shared by all of a process.
         self.accelerator = Accelerator(cpu=choose_device(device) == "cpu")
         if recipe.batch_size % self.accelerator.num_processes:
@@ -329,7 +332,12 @@ class Trainer:
             seed=self.seed,
             commit=where["commit"],
             metrics=metrics,
-            training={"seconds": round(self.seconds, 1), "device": where["device"], "software": where["software"]},
+            training={
+                "seconds": round(self.seconds, 1),
+                "device": where["device"],
+                "software": where["software"],
+                **self.start,
+            },
         )
 
     def _finish(self) -> Path:

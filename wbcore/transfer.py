@@ -1,11 +1,9 @@
 """Fine-tuning: a model begins with the weights of one that was trained on other data."""
 
-import json
-from dataclasses import asdict, replace
 from pathlib import Path
 
-from wbcore.checkpoints import card_path, read_card, read_safetensors
-from wbcore.files import sha256, write_bytes
+from wbcore.checkpoints import read_card, read_safetensors
+from wbcore.files import sha256
 from wbcore.models.backbone import Backbone
 from wbcore.models.loading import load_strictly
 
@@ -22,9 +20,9 @@ def start_from(model: Backbone, weights: Path) -> None:
     load_strictly(model, body | own, source=str(weights))
 
 
-def note_start(weights: Path, start: Path) -> None:
-    """Write on the card of ``weights`` from which weights the training began."""
-    card = read_card(weights)
-    begun = {"start": {"name": read_card(start).name, "weights_sha256": sha256(start)}}
-    content = json.dumps(asdict(replace(card, training=card.training | begun)), indent=2) + "\n"
-    write_bytes(card_path(weights), content.encode())
+def origin(weights: Path) -> dict[str, str]:
+    """What the card of a model says of the weights that its training began with.
+
+    Raises: InputError if they have no card.
+    """
+    return {"name": read_card(weights).name, "weights_sha256": sha256(weights)}
