@@ -22,6 +22,7 @@ from wbcore.provenance import provenance
 from wbcore.recognition import HeldOut, held_out, recognition, recorded_as
 from wbcore.records import RESULTS, Record, save_records
 from wbcore.segmentation_recording import segmentation_cells
+from wbcore.speed import speed_cells
 from wbcore.study import RUNS, TRANSFERS, cell_folder, find_study, finished_cells, variant_of
 from wbcore.subjects import Subject, baseline_subject, model_subject, noisy
 
@@ -248,6 +249,11 @@ def _fig11_12(place: Place) -> Iterator[Cell]:
     return segmentations(by_noise("table2", place), data, ("attention",), place)
 
 
+def _dovit_speed(place: Place) -> Iterator[Cell]:
+    yield from speed_cells("street", place)
+    yield from speed_cells("scenes", place)
+
+
 def _eq2(place: Place) -> Iterator[Cell]:
     for _, _, weights in _first_seed("table2", place, ("crate",)):
         yield Cell("crate_layers", 0, "cutouts", partial(_objective, weights, place.device))
@@ -278,7 +284,7 @@ def _objective(weights: Path, device: str, command: str) -> Iterator[Record]:
             )
 
 
-DOVIT = {"dovit": ("dovit_street", "dovit_scenes"), "dovit_gpu": ("dovit_street480",)}
+DOVIT = {"dovit": ("dovit_street", "dovit_scenes", "dovit_speed"), "dovit_gpu": ("dovit_street480",)}
 """What is recorded of each study of DoViT."""
 
 ARTEFACTS: dict[str, Callable[[Place], Iterator[Cell]]] = {
@@ -298,6 +304,7 @@ ARTEFACTS: dict[str, Callable[[Place], Iterator[Cell]]] = {
     "eq2_objective_by_layer": _eq2,
     "dovit_street": partial(segmentation_cells, "street"),
     "dovit_scenes": partial(segmentation_cells, "scenes"),
+    "dovit_speed": _dovit_speed,
     "dovit_street480": partial(segmentation_cells, "street480", study="dovit_gpu"),
 }
 
