@@ -63,9 +63,19 @@ segmentation_tables.difference_table(recorded, names, data="cutouts_stuff")
 tables.claims_table(recorded, "dovit_table2_scenes")
 
 # %% [markdown]
+# **What the records say.**  What the paper reports of its small networks on ADE20K is what happens here: within its range of
+# thresholds the probes of a small CRATE are so seldom sure that next to nothing stops, so mIoU stays and little is saved.
+# DyViT, which does not ask how sure anyone is, saves its fixed share whatever it meets, at a small and undecided loss.
+# Beside layers as cheap as CRATE's even its predictors weigh: without attention's products the mildest of the three shares costs
+# more than the dense model.  The claims on the lab's ViT wait for its training.
+
+# %% [markdown]
 # ## Stuff and things
 #
 # Whose IoU pays for the tokens that stop?  Stuff is in every scene, most kinds of things in few, so their intervals are wide.
+#
+# This small CRATE has learned stuff and the larger things; of many kinds it finds next to nothing in cut-outs that it has
+# never seen.
 
 # %% table={"name": "tab-dovit-table2-classes", "caption": "IoU of every class in percent, with 95 % intervals over scenes."}
 groups = {name: "stuff" if name in stuff_kinds() else "thing" for name in CutoutStuffScenes(count=1).classes}
@@ -89,11 +99,8 @@ configs = {name: model.config for name, (model, _) in models.items()}
 segmentation_tables.accuracy_table("this run", measured, shown, data=plan.data, configs=configs)
 
 # %%
-for one in measured if profile == "lab" and limit is None else ():
-    name = one.model.replace("dyvit", "dyvit70")
-    stored = records.select(recorded, model=name, data=one.data, metric=one.metric)
-    tolerance = 0.15 if one.metric.startswith("segmentation") else 0.1
-    assert not stored or abs(one.value - stored[0].value) < tolerance, (one.model, one.metric, one.value)
+tolerances = {"segmentation/miou": 0.15, "segmentation/pa": 0.15, "cost/gmacs": 0.1}
+records.require_near(measured if profile == "lab" and limit is None else (), recorded, tolerances)
 
 # %% [markdown]
 # ## The pictures

@@ -55,6 +55,11 @@ segmentation_tables.difference_table(recorded, names, data="camvid", reference="
 tables.claims_table(recorded, "dovit_table3_components")
 
 # %% [markdown]
+# **What the records say.**  Neither part is large here.  Distillation helps by a little more than nothing; merging, if anything, hurts a
+# little; the model without either is level with the model with both.  The gap to the dense model stays wider than the
+# paper's.  A class token that SETR's decoder never reads can carry what it is given only through the attention of the later
+# layers, which in so small a model is perhaps too little to show.
+#
 # **What these intervals do not say.**  They are over photographs: they tell whether *these* weights are better than *those* on
 # other street scenes of the same kind.  They do not tell whether the part is the reason.  Two trainings of one and the same
 # model, with other random crops, also differ, and by how much is not in any interval here, since there is one training run of each.  The

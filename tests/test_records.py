@@ -21,6 +21,7 @@ from wbcore.records import (
     load_records,
     over_seeds,
     paper_values,
+    require_near,
     save_records,
     select,
     step_of,
@@ -273,3 +274,11 @@ def test_two_mious_are_compared_image_by_image(tmp_path):
     assert over_seeds([left, replace(left, seeds=(1,))]).tallies is None
     save_records([left], tmp_path / "records.json")
     assert load_records(tmp_path) == [left]
+
+
+def test_live_numbers_near_the_recorded_ones():
+    stored = [record(0.5), record(0.5, metric="other")]
+    live = [record(0.58), record(0.9, metric="other"), record(0.1, model="vit")]
+    require_near(live, stored, {stored[0].metric: 0.1})
+    with pytest.raises(AssertionError, match=r"of crate is 0\.5800 now, 0\.5000 in the records"):
+        require_near(live, stored, {stored[0].metric: 0.05})

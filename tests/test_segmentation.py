@@ -4,46 +4,20 @@ import dataclasses
 
 import numpy as np
 import pytest
-import torch
 
-from wbcore.data.example import VOID, Example
+from tests.stripes import CLASSES, Stripes, stripes_model
+from wbcore.data.example import VOID
 from wbcore.errors import InputError
 from wbcore.metrics.segmentation import tallies_from_lines
 from wbcore.metrics.segmentation_cost import dense_ledger
-from wbcore.models.backbone import BackboneConfig
-from wbcore.models.dovit import DoViT, Policy, SegmenterConfig
+from wbcore.models.dovit import Policy
 from wbcore.records import greater, load_records, save_records
-from wbcore.segmentation import View, describe, segment, segmentation_records
-
-CLASSES = 5
-
-
-class Stripes:
-    """Images of odd sizes; the class of a pixel is how bright its column is."""
-
-    name, classes, fingerprint = "stripes", tuple("abcde"), "7" * 64
-
-    def __init__(self, count=3, *, annotated=True):
-        self.count, self.annotated = count, annotated
-
-    def __len__(self):
-        return self.count
-
-    def __getitem__(self, index):
-        semantic = (np.arange(19) * CLASSES // 19).astype(np.uint8)[None].repeat(13, axis=0)
-        image = (semantic[..., None] * 40 + 7 * index).repeat(3, axis=-1).astype(np.uint8)
-        semantic[0] = VOID
-        return Example(name=f"stripes/{index}", image=image, semantic=semantic if self.annotated else None)
+from wbcore.segmentation import SegmentationPlan, View, describe, segment, segmentation_records
 
 
 @pytest.fixture
 def model():
-    torch.manual_seed(0)
-    backbone = BackboneConfig(image_size=16, patch_size=4, dim=12, depth=4, heads=3, attention="mhsa")
-    network = DoViT(SegmenterConfig(backbone, CLASSES, decisions=(1, 2, 3))).eval()
-    for probe in network.probes:
-        torch.nn.init.normal_(probe.classify.weight, std=1.0)
-    return network
+    return stripes_model()
 
 
 def measured(model, **options):
@@ -112,6 +86,12 @@ def test_patches_at_the_pixels_of_the_annotation(model):
     numbers = np.arange(70).reshape(7, 10)
     whole = numbers.repeat(4, axis=0).repeat(4, axis=1)[:26, :38]
     assert np.array_equal(found.at_pixels(numbers), whole[1::2, 1::2])
+    assert found.picture.shape[:2] == found.prediction.shape == (13, 19)
+
+
+def test_a_picture_without_annotation_is_as_large_as_its_prediction(model):
+    (found,) = segment(model, [Stripes(annotated=False)[0]], view=View(26))
+    assert found.picture.shape[:2] == found.prediction.shape == (26, 38)
 
 
 def test_what_goes_on_of_each_class(model):
@@ -158,3 +138,13 @@ def test_other_classes_and_no_annotation(model):
 )
 def test_what_matters_of_a_policy(policy, description):
     assert describe(policy) == description
+
+
+def test_pictures_may_show_another_threshold():
+    own = Policy("confidence", threshold=0.97, merging="printed")
+    plan = SegmentationPlan("stripes", "test", ())
+    assert plan.pictured(own) == own
+    assert plan.pictured(own, 0.5) == dataclasses.replace(own, threshold=0.5)
+    lower = dataclasses.replace(plan, pictured_at=0.8)
+    assert lower.pictured(own) == dataclasses.replace(own, threshold=0.8)
+    assert lower.pictured(own, 0.5).threshold == 0.5

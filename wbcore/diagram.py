@@ -1,23 +1,19 @@
 """One layer of CRATE, drawn from what it did to one image.  Nothing is computed here but where things are drawn."""
 
 import math
-from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 from jaxtyping import Float, UInt8
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
-from matplotlib.text import Text
 
+from wbcore.drawing import ACCENT, INK, QUIET, Sheet, thousands
 from wbcore.stages import LayerStages
 
 WIDTH, HEIGHT = 10.0, 6.05
 """Inches; all places below are in inches from the lower left corner."""
 
-_INK, _QUIET, _ACCENT = "#23272e", "#6a707a", "#0173b2"
 _MSSA, _ISTA, _NORM = "#e8f1f8", "#fdf1e0", "#eceef1"
 _MIDDLE, _TALL = 4.2, 2.1
 """Height of the line along which everything flows, and the height of a strip of tokens."""
@@ -54,42 +50,39 @@ def layer_diagram(image: UInt8[np.ndarray, "_h _w 3"], stages: LayerStages) -> F
 
     Source: CRATE, Fig. 2 (right), with LayerNorm as in Algorithm 1.
     """
-    figure = plt.figure(figsize=(WIDTH, HEIGHT), dpi=200, layout="none")
-    canvas = figure.add_axes((0, 0, 1, 1))
-    canvas.set(xlim=(0, WIDTH), ylim=(0, HEIGHT))
-    canvas.set_axis_off()
+    sheet = Sheet(WIDTH, HEIGHT)
     rows, cols = stages.attention.shape[1:]
 
-    picture = _inset(figure, 0.12, _MIDDLE - 0.65, 1.3, 1.3)
+    picture = sheet.inset(0.12, _MIDDLE - 0.65, 1.3, 1.3)
     picture.imshow(image, extent=(0, cols, rows, 0), interpolation="lanczos", aspect="auto")
     picture.vlines(range(1, cols), 0, rows, color="white", linewidth=0.6, alpha=0.75)
     picture.hlines(range(1, rows), 0, cols, color="white", linewidth=0.6, alpha=0.75)
 
     strips = {"$Z$": (1.8, stages.before), "$Z'$": (5.43, stages.between), "$Z''$": (8.75, stages.after)}
     for title, (left, tokens) in strips.items():
-        _matrix(_inset(figure, left, _MIDDLE - _TALL / 2, 0.98, _TALL), tokens)
-        _write(canvas, left + 0.49, _MIDDLE + _TALL / 2 + 0.16, title, size=13)
+        _matrix(sheet.inset(left, _MIDDLE - _TALL / 2, 0.98, _TALL), tokens)
+        sheet.write(left + 0.49, _MIDDLE + _TALL / 2 + 0.16, title, size=13)
 
     for left in (3.0, 6.63):
-        _box(canvas, left, _MIDDLE - 0.62, 0.26, 1.24, _NORM)
-        _write(canvas, left + 0.13, _MIDDLE, "LayerNorm", size=9, rotation=90, color=_QUIET)
+        sheet.box(left, _MIDDLE - 0.62, 0.26, 1.24, _NORM)
+        sheet.write(left + 0.13, _MIDDLE, "LayerNorm", size=9, rotation=90, color=QUIET)
     for left, shade, name, note in (
         (3.44, _MSSA, "MSSA", "class token's maps"),
         (7.05, _ISTA, "ISTA", "dictionary $D$"),
     ):
-        _box(canvas, left, _MIDDLE - _TALL / 2, 1.34, _TALL, shade)
-        _write(canvas, left + 0.67, _MIDDLE + 0.88, name, size=12, weight="bold")
-        _write(canvas, left + 0.67, _MIDDLE + 0.63, note, size=9, color=_QUIET)
-    _maps(figure, stages.attention, centre=(4.11, _MIDDLE - 0.26))
-    _matrix(_inset(figure, 7.12, _MIDDLE - 0.86, 1.2, 1.2), stages.dictionary)
+        sheet.box(left, _MIDDLE - _TALL / 2, 1.34, _TALL, shade)
+        sheet.write(left + 0.67, _MIDDLE + 0.88, name, size=12, weight="bold")
+        sheet.write(left + 0.67, _MIDDLE + 0.63, note, size=9, color=QUIET)
+    _maps(sheet, stages.attention, centre=(4.11, _MIDDLE - 0.26))
+    _matrix(sheet.inset(7.12, _MIDDLE - 0.86, 1.2, 1.2), stages.dictionary)
 
-    _flow(canvas, stages.layer)
-    _numbers(canvas, stages)
-    _equations(canvas)
-    return figure
+    _flow(sheet, stages.layer)
+    _numbers(sheet, stages)
+    _equations(sheet)
+    return sheet.figure
 
 
-def _maps(figure: Figure, maps: Float[np.ndarray, "heads rows cols"], *, centre: tuple[float, float]) -> None:
+def _maps(sheet: Sheet, maps: Float[np.ndarray, "heads rows cols"], *, centre: tuple[float, float]) -> None:
     """One small map for each head, row by row, in a space that is a little higher than wide."""
     across = math.ceil(math.sqrt(len(maps) * 2 / 3))
     down = math.ceil(len(maps) / across)
@@ -97,30 +90,30 @@ def _maps(figure: Figure, maps: Float[np.ndarray, "heads rows cols"], *, centre:
     for head, heat in enumerate(maps):
         row, col = divmod(head, across)
         left, low = centre[0] + side * (col - across / 2), centre[1] + side * (down / 2 - row - 1)
-        axis = _inset(figure, left + gap / 2, low + gap / 2, side - gap, side - gap)
+        axis = sheet.inset(left + gap / 2, low + gap / 2, side - gap, side - gap)
         axis.imshow(heat, cmap="viridis", interpolation="nearest", aspect="auto")
 
 
-def _flow(canvas: Axes, layer: int) -> None:
+def _flow(sheet: Sheet, layer: int) -> None:
     """The arrows, the skip around MSSA and the sum behind it."""
     plus, top = 5.08, _MIDDLE + 1.24
     for start, end in ((1.45, 1.78), (2.8, 2.99), (3.27, 3.43), (4.8, plus - 0.11), (plus + 0.11, 5.41)):
-        _arrow(canvas, (start, _MIDDLE), (end, _MIDDLE))
+        sheet.arrow((start, _MIDDLE), (end, _MIDDLE))
     for start, end in ((6.43, 6.62), (6.9, 7.04), (8.41, 8.73)):
-        _arrow(canvas, (start, _MIDDLE), (end, _MIDDLE))
-    canvas.plot(plus, _MIDDLE, "o", markersize=14, markerfacecolor="white", markeredgecolor=_INK)
-    _write(canvas, plus, _MIDDLE, "+", size=12)
-    canvas.plot([2.88, 2.88, plus], [_MIDDLE, top, top], color=_INK, linewidth=1.3, solid_joinstyle="round")
-    _arrow(canvas, (plus, top + 0.008), (plus, _MIDDLE + 0.11))
-    _write(canvas, 4.11, top + 0.13, "skip", size=9.5, color=_QUIET)
-    _write(canvas, 0.12, HEIGHT - 0.25, f"CRATE, layer {layer}", size=13, weight="bold", ha="left")
+        sheet.arrow((start, _MIDDLE), (end, _MIDDLE))
+    sheet.canvas.plot(plus, _MIDDLE, "o", markersize=14, markerfacecolor="white", markeredgecolor=INK)
+    sheet.write(plus, _MIDDLE, "+", size=12)
+    sheet.canvas.plot([2.88, 2.88, plus], [_MIDDLE, top, top], color=INK, linewidth=1.3, solid_joinstyle="round")
+    sheet.arrow((plus, top + 0.008), (plus, _MIDDLE + 0.11))
+    sheet.write(4.11, top + 0.13, "skip", size=9.5, color=QUIET)
+    sheet.write(0.12, HEIGHT - 0.25, f"CRATE, layer {layer}", size=13, weight="bold", ha="left")
 
 
-def _numbers(canvas: Axes, stages: LayerStages) -> None:
+def _numbers(sheet: Sheet, stages: LayerStages) -> None:
     """What was measured, in columns under what it was measured of; in bold what each half has changed."""
     (heads, rows, cols), (n, dim) = stages.attention.shape, stages.before.shape
     first, second, third = (f"non-zero {100 * share:.1f} %" for share in stages.nonzeros)
-    start, end, feasible = (_thousands(value) for value in (*stages.lasso, stages.lasso_feasible))
+    start, end, feasible = (thousands(value) for value in (*stages.lasso, stages.lasso_feasible))
     way = {1: "embedding", 2: "layer 1"}.get(stages.layer, f"layers 1\N{EN DASH}{stages.layer - 1}")
     columns = {
         0.77: (f"{rows} × {cols} patches", "+ class token", f"→ {way}"),
@@ -145,36 +138,25 @@ def _numbers(canvas: Axes, stages: LayerStages) -> None:
     for centre, lines in columns.items():
         for row, line in enumerate(lines):
             change = line[:1] in ("+", "\N{MINUS SIGN}") and centre != 0.77
-            style = {"color": _ACCENT, "weight": "bold"} if change else {"color": _INK if row else _QUIET}
-            _write(canvas, centre, _NUMBERS - 0.235 * row, line, size=10, **style)
+            style = {"color": ACCENT, "weight": "bold"} if change else {"color": INK if row else QUIET}
+            sheet.write(centre, _NUMBERS - 0.235 * row, line, size=10, **style)
 
 
 def _signed(value: float, digits: int) -> str:
-    return ("+" if value > 0 else "\N{MINUS SIGN}") + _thousands(abs(value), digits)
+    return ("+" if value > 0 else "\N{MINUS SIGN}") + thousands(abs(value), digits)
 
 
-def _thousands(value: float, digits: int = 0) -> str:
-    return f"{value:,.{digits}f}".replace(",", "\N{THIN SPACE}")
-
-
-def _equations(canvas: Axes) -> None:
+def _equations(sheet: Sheet) -> None:
     """The paper's equations under the half that they belong to."""
     for left, width, shade, half, numbers in (
         (0.12, 5.0, _MSSA, "MSSA", ("(5)", "(6)", "(8)")),
         (5.26, 4.62, _ISTA, "ISTA", ("(7)", "(8)", "")),
     ):
-        _box(canvas, left, 0.1, width, 1.6, shade)
+        sheet.box(left, 0.1, width, 1.6, shade)
         for row, (line, number) in enumerate(zip(EQUATIONS[half], numbers, strict=True)):
             height = 1.4 - 0.5 * row
-            _write(canvas, left + 0.12, height, line, size=11.5, ha="left", math_fontfamily="cm")
-            _write(canvas, left + width - 0.1, height, number, size=10, ha="right", color=_QUIET)
-
-
-def _inset(figure: Figure, left: float, low: float, width: float, height: float) -> Axes:
-    axis = figure.add_axes((left / WIDTH, low / HEIGHT, width / WIDTH, height / HEIGHT))
-    axis.set(xticks=[], yticks=[])
-    axis.spines[:].set(visible=True, color=_QUIET, linewidth=0.6)
-    return axis
+            sheet.write(left + 0.12, height, line, size=11.5, ha="left", math_fontfamily="cm")
+            sheet.write(left + width - 0.1, height, number, size=10, ha="right", color=QUIET)
 
 
 def _matrix(axis: Axes, values: Float[np.ndarray, "n d"]) -> None:
@@ -183,18 +165,3 @@ def _matrix(axis: Axes, values: Float[np.ndarray, "n d"]) -> None:
     axis.imshow(
         np.ma.masked_equal(values, 0), cmap=_SIGNED, vmin=-limit, vmax=limit, aspect="auto", interpolation="nearest"
     )
-
-
-def _box(canvas: Axes, left: float, low: float, width: float, height: float, shade: str) -> None:
-    style = "round,pad=0,rounding_size=0.06"
-    canvas.add_patch(FancyBboxPatch((left, low), width, height, boxstyle=style, facecolor=shade, edgecolor="none"))
-
-
-def _arrow(canvas: Axes, start: tuple[float, float], end: tuple[float, float]) -> None:
-    canvas.add_patch(
-        FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=9, color=_INK, linewidth=1.3, shrinkA=0, shrinkB=0)
-    )
-
-
-def _write(canvas: Axes, x: float, y: float, text: str, *, size: float, **style: Any) -> Text:
-    return canvas.text(x, y, text, fontsize=size, **{"ha": "center", "va": "center", "color": _INK, **style})

@@ -166,14 +166,19 @@ class Profile:
     def segmenters(
         self, scenery: str, *, data_root: Path | str | None = None, device: str = "cpu"
     ) -> dict[str, tuple[DoViT, ModelCard]]:
-        """The segmentation models of a scenery whose weights are here, with their cards.
+        """The segmentation models of a scenery whose weights are here, with their cards, by their names in records.
 
         Raises: InputError naming the first weights file that is missing and how to make it, if there should be some and
         there is none.
         """
         models = self.segmentations[scenery].models
         paths = {model: self._file(f"{scenery}_{model}", data_root) for model in models}
-        found = {model: load_segmenter(path, device=device) for model, path in paths.items() if path.is_file()}
+        found = {}
+        for model, path in paths.items():
+            if path.is_file():
+                network, card = load_segmenter(path, device=device)
+                ratio = f"{round(100 * network.policy.keep_ratio)}" if model.endswith("dyvit") else ""
+                found[model + ratio] = network, card
         if models and not found:
             raise InputError(
                 f"{paths[models[0]]} is missing, and so are the weights of every other model: train them (recipes "
@@ -239,6 +244,7 @@ PROFILES: dict[str, Profile] = {
                 "segmentation",
                 ("setr_crate_dense", "setr_crate_dovit", "setr_crate_dyvit", "setr_vit_dovit"),
                 limit=60,
+                pictured_at=0.8,
             ),
         },
     ),

@@ -17,6 +17,7 @@ from wbcore.files import sha256
 from wbcore.metrics.intervals import bootstrap_mean
 from wbcore.metrics.pca import RULES
 from wbcore.models import model_config
+from wbcore.norm_recording import norm_cells
 from wbcore.objective import objective_by_layer
 from wbcore.provenance import provenance
 from wbcore.recognition import HeldOut, held_out, recognition, recorded_as
@@ -306,6 +307,7 @@ ARTEFACTS: dict[str, Callable[[Place], Iterator[Cell]]] = {
     "dovit_scenes": partial(segmentation_cells, "scenes"),
     "dovit_speed": _dovit_speed,
     "dovit_street480": partial(segmentation_cells, "street480", study="dovit_gpu"),
+    "registers_norms": norm_cells,
 }
 
 

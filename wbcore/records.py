@@ -259,6 +259,21 @@ def greater(left: Record, right: Record, *, margin: float = 0.0) -> Comparison:
     return Comparison(difference, "holds" if low > margin else "fails" if high < margin else "undecided")
 
 
+def require_near(live: Iterable[Record], recorded: Sequence[Record], tolerances: Mapping[str, float]) -> None:
+    """Are the metrics named in ``tolerances`` within them of what was recorded of the same model on the same data?
+
+    What was not recorded is passed over.
+    Raises: AssertionError naming the first that is not.
+    """
+    for one in live:
+        for same in select(recorded, model=one.model, data=one.data, metric=one.metric):
+            away = abs(one.value - same.value)
+            if away > tolerances.get(one.metric, np.inf):
+                raise AssertionError(
+                    f"{one.metric} of {one.model} is {one.value:.4f} now, {same.value:.4f} in the records"
+                )
+
+
 def kept(left: Record, right: Record) -> Interval:
     """``left`` as a share of ``right``, with the interval over the images that both were measured on.
 

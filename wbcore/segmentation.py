@@ -47,6 +47,17 @@ class Segmented:
     patch_size: int
     """Side of a patch, in pixels of ``image``."""
 
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of patches."""
+        rows, cols = (-(-side // self.patch_size) for side in self.image.shape[:2])
+        return rows, cols
+
+    @property
+    def picture(self) -> UInt8[np.ndarray, "rows cols 3"]:
+        """The image at the size of ``prediction``, so that masks lie on it."""
+        return self.image if self.example.semantic is None else self.example.image
+
     def at_pixels(self, patches: Shaped[np.ndarray, "r c"]) -> Shaped[np.ndarray, "rows cols"]:
         """What each patch has, at the pixels of ``prediction``: a pixel takes the patch in which its centre lies.
 
@@ -208,6 +219,13 @@ class SegmentationPlan:
     """Names of records, as ``setr_vit_base_dovit``; their weights have the scenery's name before it."""
     view: View = WHOLE
     limit: int | None = None
+    pictured_at: float | None = None
+    """ξ at which pictures show token-pass, where a model's own stops too little to be seen; None: its own."""
+
+    def pictured(self, policy: Policy, threshold: float | None = None) -> Policy:
+        """A policy of confidence as pictures show it; ``threshold`` goes before the plan's."""
+        chosen = self.pictured_at if threshold is None else threshold
+        return policy if chosen is None else replace(policy, threshold=chosen)
 
     def open(self, data_root: Path | str | None = None, limit: int | None = None) -> Dataset:
         """The data set, with no more than ``limit`` images (default: the plan's own limit)."""

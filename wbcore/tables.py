@@ -65,6 +65,11 @@ _UNITS = {
     "subspace_coding_rate": Unit("nats"),
     "cost/gmacs": Unit("GMACs", digits=3),
     "cost/gmacs_linear": Unit("GMACs", digits=3),
+    "cost/milliseconds": Unit("ms"),
+    "speed/throughput": Unit("images/s"),
+    "speed/fps": Unit("images/s"),
+    "speedup/throughput": Unit("×", digits=2),
+    "speedup/fps": Unit("×", digits=2),
 }
 """The metrics that are no fractions."""
 

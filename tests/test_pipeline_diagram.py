@@ -1,0 +1,66 @@
+"""The drawing of the pipeline shows its arrays and its numbers, and no label covers another."""
+
+import itertools
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+
+from tests.stripes import CLASSES, Stripes, stripes_model
+
+mpl.use("Agg")
+
+from wbcore import plots
+from wbcore.metrics.segmentation_cost import dense_ledger
+from wbcore.models.dovit import Policy
+from wbcore.pipeline_diagram import pipeline_diagram
+from wbcore.segmentation import segment
+
+
+@pytest.fixture(autouse=True)
+def style():
+    with mpl.rc_context():
+        plots.use_style()
+        yield
+    plots.plt.close("all")
+
+
+def drawn(threshold=0.6):
+    model = stripes_model()
+    (found,) = segment(model, [Stripes()[0]], policy=Policy("confidence", threshold=threshold))
+    dense = dense_ledger(model.config, found.grid)
+    return found, pipeline_diagram(found, model.config, threshold=threshold, dense=dense, classes=CLASSES)
+
+
+def texts(figure):
+    return [text for axis in figure.axes for text in axis.texts]
+
+
+def test_it_shows_what_happened():
+    found, figure = drawn()
+    arrays = [np.asarray(axis.images[0].get_array()) for axis in figure.axes if axis.images]
+    assert len(arrays) == 8  # image, three times confidence and what is kept, prediction
+    assert np.array_equal(arrays[0], found.example.image)
+    for number in range(3):
+        assert np.array_equal(arrays[1 + 2 * number], found.at_pixels(found.sure[number]))
+    shown = [text.get_text() for text in texts(figure)]
+    kept = [20, *(int(mask.sum()) for mask in found.keep)]
+    for before, after in itertools.pairwise(kept):
+        assert f"{before - after} stop" in shown
+    assert {f"{count} tokens" for count in found.tokens} <= set(shown)
+    assert {"DoViT, ξ = 0.6", "4 × 5 patches", "layer 1", "$B_4$"} <= set(shown)
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.6, 0.985, 1.0])
+def test_no_label_covers_another(threshold):
+    _, figure = drawn(threshold)
+    figure.canvas.draw()
+    boxes = [text.get_window_extent() for text in texts(figure) if text.get_text()]
+    for first, second in itertools.combinations(boxes, 2):
+        assert not first.overlaps(second)
+    framed = [axis.get_window_extent() for axis in figure.axes[1:]]
+    for box, picture in itertools.product(boxes, framed):
+        assert not box.overlaps(picture)
+    for box in (*boxes, *framed):
+        assert 0 <= box.x0 < box.x1 <= figure.bbox.x1
+        assert 0 <= box.y0 < box.y1 <= figure.bbox.y1
