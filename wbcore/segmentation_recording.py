@@ -73,9 +73,10 @@ def segmentation_cells(scenery: str, place: Place, *, study: str = "dovit") -> I
 
 
 def _measure(cell: SegmentationCell, name: str, policy: Policy, place: Place, command: str) -> list[Record]:
+    """All records of a model under one policy; those by class, which are many, of DoViT as it was trained alone."""
     weights = cell.weights(place.runs)
     model, _ = load_segmenter(weights, device=place.device)
-    return segmentation_records(
+    found = segmentation_records(
         model,
         measured_on(cell.scenery, place.data_root),
         name=name,
@@ -86,3 +87,5 @@ def _measure(cell: SegmentationCell, name: str, policy: Policy, place: Place, co
         seed=cell.seed,
         weights_sha256=sha256(weights),
     )
+    by_class = cell.variant == "dovit" and name == cell.model_name
+    return [record for record in found if by_class or not record.metric.startswith("kept_by_class/")]
