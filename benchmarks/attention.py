@@ -88,9 +88,11 @@ def seconds(work: Callable[[], object], device: str) -> float:
     return time.perf_counter() - started
 
 
-def compare(ours: Callable[[], object], reference: Callable[[], object], device: str) -> dict[str, float]:
+def compare(
+    ours: Callable[[], object], reference: Callable[[], object], device: str, *, repeats: int = REPEATS
+) -> dict[str, float]:
     """The two in turn, after one warm-up each."""
-    pairs = [(seconds(ours, device), seconds(reference, device)) for _ in range(1 + REPEATS)][1:]
+    pairs = [(seconds(ours, device), seconds(reference, device)) for _ in range(1 + repeats)][1:]
     ratios = np.array([slow / fast for fast, slow in pairs])
     mine, theirs = (statistics.median(column) for column in zip(*pairs, strict=True))
     return {

@@ -21,7 +21,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from tqdm import tqdm
 
-from benchmarks.attention import REPEATS, compare
+from benchmarks.attention import compare
 from wbcore.devices import choose_device
 from wbcore.files import DATA, write_bytes
 from wbcore.metrics.segmentation_cost import dense_ledger, segmentation_ledger
@@ -38,6 +38,8 @@ STOPPED = {
     "27, 53, 80 % after layers 3, 6, 9": (4 / 15, 8 / 15, 4 / 5),
 }
 """The share of the patches that have stopped after each decision."""
+REPEATS = {8192: 3, 2048: 7}
+"""How often the two take turns."""
 RAGGED = (0.0, 0.95, 0.2, 0.8, 0.35, 0.65, 0.5, 0.1)
 """The share that stops after layer 3 in each of eight images."""
 
@@ -89,7 +91,12 @@ def one_image(name: str, size: tuple[int, int], shares: Sequence[float], device:
     grid = model.config.backbone.grid
     macs = segmentation_ledger(model.config, grid, tokens).whole.total
     dense = dense_ledger(model.config, grid).whole.total
-    measured = compare(lambda: forward(model, image, "confidence"), lambda: forward(model, image, "dense"), device)
+    measured = compare(
+        lambda: forward(model, image, "confidence"),
+        lambda: forward(model, image, "dense"),
+        device,
+        repeats=REPEATS.get(grid[0] * grid[1], 3),
+    )
     ratio = dense / macs
     saved = 1 - measured["milliseconds"] / measured["reference_milliseconds"]
     return {
@@ -121,7 +128,7 @@ def ragged_batch(name: str, size: tuple[int, int], device: str) -> dict[str, obj
         return torch.cat(alone)
 
     error = (at_once() - one_by_one()).abs().max().item()
-    return {**compare(at_once, one_by_one, device), "largest_difference": float(f"{error:.1e}")}
+    return {**compare(at_once, one_by_one, device, repeats=REPEATS[2048]), "largest_difference": float(f"{error:.1e}")}
 
 
 def report(name: str, device: str) -> dict[str, object]:

@@ -1,5 +1,21 @@
 """What all tests share: one thread, so that results do not depend on the machine and test processes do not compete."""
 
+from collections.abc import Iterator
+
+import matplotlib as mpl
+import pytest
 import torch
 
+mpl.use("Agg")
 torch.set_num_threads(1)
+
+
+@pytest.fixture
+def book_style() -> Iterator[None]:
+    """Figures in the book's style, which ends with the test, as they do."""
+    from wbcore import plots
+
+    with mpl.rc_context():
+        plots.use_style()
+        yield
+    plots.plt.close("all")

@@ -2,24 +2,15 @@
 
 import itertools
 
-import matplotlib as mpl
 import numpy as np
 import pytest
 
-mpl.use("Agg")
-
-from wbcore import diagram, plots
+from wbcore import diagram
 from wbcore.stages import LayerStages
 
+pytestmark = pytest.mark.usefixtures("book_style")
+
 IMAGE = np.full((64, 64, 3), 200, np.uint8)
-
-
-@pytest.fixture(autouse=True)
-def style():
-    with mpl.rc_context():
-        plots.use_style()
-        yield
-    plots.plt.close("all")
 
 
 def stages(*, layer: int = 4, heads: int = 6, grid: tuple[int, int] = (9, 7), width: int = 5, **numbers) -> LayerStages:

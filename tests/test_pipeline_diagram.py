@@ -2,27 +2,16 @@
 
 import itertools
 
-import matplotlib as mpl
 import numpy as np
 import pytest
 
 from tests.stripes import CLASSES, Stripes, stripes_model
-
-mpl.use("Agg")
-
-from wbcore import plots
 from wbcore.metrics.segmentation_cost import dense_ledger
 from wbcore.models.dovit import Policy
 from wbcore.pipeline_diagram import pipeline_diagram
 from wbcore.segmentation import segment
 
-
-@pytest.fixture(autouse=True)
-def style():
-    with mpl.rc_context():
-        plots.use_style()
-        yield
-    plots.plt.close("all")
+pytestmark = pytest.mark.usefixtures("book_style")
 
 
 def drawn(threshold=0.6):

@@ -1,26 +1,15 @@
 """Pictures of token-pass show the arrays that they were given."""
 
-import matplotlib as mpl
 import numpy as np
 import pytest
 
 from tests.stripes import CLASSES, Stripes, stripes_model
-
-mpl.use("Agg")
-
-from wbcore import plots
 from wbcore import segmentation_plots as pictures
 from wbcore.data.example import VOID
 from wbcore.models.dovit import Policy
 from wbcore.segmentation import segment
 
-
-@pytest.fixture(autouse=True)
-def style():
-    with mpl.rc_context():
-        plots.use_style()
-        yield
-    plots.plt.close("all")
+pytestmark = pytest.mark.usefixtures("book_style")
 
 
 @pytest.fixture(scope="module")

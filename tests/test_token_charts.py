@@ -1,27 +1,17 @@
 """Charts of token-pass draw the numbers that they were given."""
 
-import matplotlib as mpl
 import numpy as np
 import pytest
 
 from tests.stripes import Stripes, stripes_model
-
-mpl.use("Agg")
-
-from wbcore import plots, token_charts
+from wbcore import token_charts
 from wbcore.metrics.intervals import Interval
 from wbcore.metrics.segmentation_cost import dense_ledger
 from wbcore.models.dovit import Policy
 from wbcore.segmentation import segment
 from wbcore.token_records import TokenUse
 
-
-@pytest.fixture(autouse=True)
-def style():
-    with mpl.rc_context():
-        plots.use_style()
-        yield
-    plots.plt.close("all")
+pytestmark = pytest.mark.usefixtures("book_style")
 
 
 def use(title="model on data") -> TokenUse:

@@ -107,12 +107,13 @@ def norm_records(
 
     - of ``<name>_layer<l>`` (from 1): ``norms/median``, ``norms/largest``, ``norms/outlier_share``,
       ``norms/triple_share`` (above three times the image's own median), ``norms/attention_on_outliers`` (what the class
-      token pays, in this layer, to the patches that are outliers after the last);
+      token pays, in this layer, to the patches that are outliers after the last), ``norms/attention_on_corners``;
     - of ``<name>``: the shares after the last layer; the first holds the histogram in its settings, and
-      ``norms/position_share``, the largest share of images in which one position is an outlier, the map;
-    - of ``<name>_outliers``, ``<name>_normal``, ``<name>_border`` (normal patches of the border):
-      ``norms/neighbour_cosine``, and of the first two ``norms/at_corners``, how many of them lie in a corner.
-      Without outliers the first is left out; else all are of the images that have outliers.
+      ``norms/position_share``, the largest share of images in which one position is an outlier, the map, and the map of
+      a single blank image;
+    - of ``<name>_outliers``, ``<name>_normal``, ``<name>_border`` (normal patches of the border) and ``<name>_corners``
+      (of whatever norm): ``norms/neighbour_cosine``, and of the first two ``norms/at_corners``, how many of them lie in
+      a corner.  Without outliers the first is left out; else all are of the images that have outliers.
 
     Source: Registers, section 2, Figs. 3 to 5 and 10.
     """
@@ -145,6 +146,7 @@ def norm_records(
         )
 
     last = outliers(found.norms[-1], threshold=infinite)
+    corners = (border(found.grid) == 2).expand_as(last)
     records = []
     for layer, (norms, attention) in enumerate(zip(found.norms, found.attention, strict=True), start=1):
         three = image_norms(norms, threshold=infinite)
@@ -154,6 +156,7 @@ def norm_records(
             "outlier_share": three.outlier_share,
             "triple_share": (norms > TIMES * three.median[:, None]).float().mean(dim=-1),
             "attention_on_outliers": attention_on(attention[:, None], last),
+            "attention_on_corners": attention_on(attention[:, None], corners),
         }
         records += [record(metric, f"{name}_layer{layer}", values) for metric, values in numbers.items()]
         if layer == len(found.norms):
@@ -163,6 +166,9 @@ def norm_records(
             records.append(record("triple_share", name, numbers["triple_share"]))
     records += _patches(found, last, name, record)
     positions = share_map(last, found.grid)
+    side = size or model.config.size[0]
+    blank = read_norms(model, [Example("blank", np.full((side, side, 3), 128, np.uint8))], size=size)
+    on_blank = share_map(outliers(blank.norms[-1], threshold=infinite), found.grid)
     records.append(
         Record(
             metric="norms/position_share",
@@ -171,7 +177,7 @@ def norm_records(
             low=None,
             high=None,
             n=len(dataset),
-            settings={**protocol, "map": np.round(positions.double().numpy(), 4).tolist()},
+            settings={**protocol, "map": _rounded(positions), "blank_map": _rounded(on_blank)},
             **common,
         )
     )
@@ -182,7 +188,7 @@ def norm_records(
 def _patches(found: NormReading, last: Tensor, name: str, record: Any) -> list[Record]:
     """Of outliers and of the patches to compare them with."""
     sides = border(found.grid).expand_as(last)
-    kinds = {"outliers": last, "normal": ~last, "border": ~last & (sides > 0)}
+    kinds = {"outliers": last, "normal": ~last, "border": ~last & (sides > 0), "corners": sides == 2}
     chosen = torch.ones(len(last), dtype=torch.bool)
     if last.any():
         chosen = last.any(dim=-1)
@@ -193,7 +199,11 @@ def _patches(found: NormReading, last: Tensor, name: str, record: Any) -> list[R
         left_out = int((~chosen).sum())
         cosines = image_means(found.neighbours[chosen], where[chosen])
         records.append(record("neighbour_cosine", f"{name}_{kind}", cosines, images_without_outliers=left_out))
-        if kind != "border":
+        if kind in ("outliers", "normal"):
             corners = image_means((sides == 2).float()[chosen], where[chosen])
             records.append(record("at_corners", f"{name}_{kind}", corners, images_without_outliers=left_out))
     return records
+
+
+def _rounded(share: Float[Tensor, "rows cols"]) -> list[list[float]]:
+    return np.round(share.double().numpy(), 4).tolist()

@@ -24,6 +24,7 @@ LABELS = {
     "crate_sth": "CRATE-sth",
     "vit": "ViT",
     "vit_tiny_pretrained": "ViT-Ti/16, ImageNet",
+    "vit_tiny_pretrained_ttr": "ViT-Ti/16, test-time register",
     "centred_blob": "centred blob",
     "random_heads": "random heads",
     "untrained_crate": "CRATE, untrained",
@@ -99,6 +100,7 @@ COLOURS = {
     "crate_sth": _PALETTE[9],
     "vit": _PALETTE[3],
     "vit_tiny_pretrained": _PALETTE[4],
+    "vit_tiny_pretrained_ttr": "#6b3fa0",
 }
 """One colour per architecture through the whole book; baselines are grey."""
 
@@ -127,7 +129,7 @@ def use_style() -> None:
     times as large, and notebooks are kept with their pictures.
     """
     if get_ipython() is not None:
-        set_matplotlib_formats("jpeg", pil_kwargs={"quality": 88, "subsampling": 0})
+        set_matplotlib_formats("jpeg", pil_kwargs={"quality": 80, "subsampling": 0})
     sns.set_theme(
         context="notebook",
         style="ticks",
@@ -151,6 +153,8 @@ def label(model: str) -> str:
     if segmenter := segmenter_of(model):
         setting = f"{variant_label(segmenter.variant, segmenter.setting)}"
         return f"{DECODER_LABELS[segmenter.decoder]}, {backbone_label(segmenter.backbone)}, {setting}"
+    if patches := re.fullmatch(r"(.+)_(outliers|normal|border|corners)", model):
+        return f"{label(patches[1])}: {patches[2]}"
     name, step, number = step_of(model)
     return (LABELS | PAPER_LABELS).get(name, name) + (f", {step} {number}" if step else "")
 

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from itertools import accumulate
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -12,26 +12,33 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 
+class Pattern(NamedTuple):
+    """Who attends to whom: every token of an image to all of them, each counting once, unless it says otherwise."""
+
+    lengths: Sequence[int] | None = None
+    """The one sequence holds several images of so many tokens each, one after the other, and every image attends to
+    itself alone: images of different lengths in one batch, without padding."""
+    sizes: Float[Tensor, "b n"] | None = None
+    """For how many a token counts (Bolya et al., Token Merging, 2023, Eq. (1))."""
+
+
+EVERYONE = Pattern()
+
+
 def attend(
     query: Float[Tensor, "b h n d"],
     key: Float[Tensor, "b h n d"],
     value: Float[Tensor, "b h n d"],
-    *,
-    lengths: Sequence[int] | None = None,
-    sizes: Float[Tensor, "b n"] | None = None,
+    pattern: Pattern = EVERYONE,
 ) -> Float[Tensor, "b h n d"]:
     """Softmax attention, scaled by ``d ** -0.5``, without ever holding the n×n matrix.
-
-    With ``lengths`` the one sequence holds several images of so many tokens each, one after the other, and every image
-    attends to itself alone: images of different lengths in one batch, without padding.  With ``sizes`` a token counts
-    for as many (Bolya et al., Token Merging, 2023, Eq. (1)).
 
     On a CPU half precision is widened first: there the fused kernel's backward pass is about four times slower in
     bfloat16 than in float32 (torch 2.13, 82 to 785 tokens).
     """
-    if lengths is not None:
-        return _attend_packed(query, key, value, lengths)
-    bias = None if sizes is None else sizes.log()[:, None, None].to(query.dtype)
+    if pattern.lengths is not None:
+        return _attend_packed(query, key, value, pattern.lengths)
+    bias = None if pattern.sizes is None else pattern.sizes.log()[:, None, None].to(query.dtype)
     if query.device.type == "cpu" and query.dtype != torch.float64:
         with torch.autocast("cpu", enabled=False):
             bias = None if bias is None else bias.float()
@@ -75,14 +82,8 @@ class Attention(nn.Module, ABC):
         self.scale = dim_head**-0.5
 
     @abstractmethod
-    def forward(
-        self,
-        tokens: Float[Tensor, "b n dim"],
-        *,
-        lengths: Sequence[int] | None = None,
-        sizes: Float[Tensor, "b n"] | None = None,
-    ) -> Float[Tensor, "b n dim"]:
-        """What each token takes from the others; ``lengths`` and ``sizes`` are those of :func:`attend`."""
+    def forward(self, tokens: Float[Tensor, "b n dim"], pattern: Pattern = EVERYONE) -> Float[Tensor, "b n dim"]:
+        """What each token takes from the others."""
 
     @abstractmethod
     def queries(self, tokens: Float[Tensor, "b n dim"]) -> Float[Tensor, "b h n d"]:
@@ -133,15 +134,9 @@ class MSSA(Attention):
 
     queries = keys = values = projections
 
-    def forward(
-        self,
-        tokens: Float[Tensor, "b n dim"],
-        *,
-        lengths: Sequence[int] | None = None,
-        sizes: Float[Tensor, "b n"] | None = None,
-    ) -> Float[Tensor, "b n dim"]:
+    def forward(self, tokens: Float[Tensor, "b n dim"], pattern: Pattern = EVERYONE) -> Float[Tensor, "b n dim"]:
         projected = self.projections(tokens)
-        mixed = attend(projected, projected, projected, lengths=lengths, sizes=sizes)
+        mixed = attend(projected, projected, projected, pattern)
         merged = rearrange(mixed, "b h n d -> b n (h d)")
         return F.linear(merged, self.subspaces.weight.t()) if self.output is None else self.output(merged)
 
@@ -179,13 +174,7 @@ class MHSA(Attention):
     def values(self, tokens: Float[Tensor, "b n dim"]) -> Float[Tensor, "b h n d"]:
         return self._third(2, tokens)
 
-    def forward(
-        self,
-        tokens: Float[Tensor, "b n dim"],
-        *,
-        lengths: Sequence[int] | None = None,
-        sizes: Float[Tensor, "b n"] | None = None,
-    ) -> Float[Tensor, "b n dim"]:
+    def forward(self, tokens: Float[Tensor, "b n dim"], pattern: Pattern = EVERYONE) -> Float[Tensor, "b n dim"]:
         query, key, value = torch.unbind(rearrange(self.qkv(tokens), "b n (t h d) -> t b h n d", t=3, h=self.heads))
-        mixed = attend(query, key, value, lengths=lengths, sizes=sizes)
+        mixed = attend(query, key, value, pattern)
         return self.output(rearrange(mixed, "b h n d -> b n (h d)"))

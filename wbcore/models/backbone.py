@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from wbcore._compat import import_timm
 from wbcore.errors import InputError
-from wbcore.models.attention import MHSA, MSSA
+from wbcore.models.attention import EVERYONE, MHSA, MSSA, Pattern
 from wbcore.models.feedforward import ACTIVATIONS, ISTA, MLP, Activation
 from wbcore.models.layers import (
     ConvPatchEmbedding,
@@ -168,27 +168,14 @@ class Block(nn.Module):
         self.scale_attention, self.scale_feedforward = scales
         self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
 
-    def after_attention(
-        self,
-        tokens: Float[Tensor, "b n d"],
-        *,
-        lengths: Sequence[int] | None = None,
-        sizes: Float[Tensor, "b n"] | None = None,
-    ) -> Float[Tensor, "b n d"]:
+    def after_attention(self, tokens: Float[Tensor, "b n d"], pattern: Pattern = EVERYONE) -> Float[Tensor, "b n d"]:
         """The layer's first half, ``Z^{ℓ+1/2}``: attention and skip."""
         normed = self.norm(tokens)
         carried = tokens if self.skip == "raw" else normed
-        return carried + self.drop_path(self.scale_attention(self.attention(normed, lengths=lengths, sizes=sizes)))
+        return carried + self.drop_path(self.scale_attention(self.attention(normed, pattern)))
 
-    def forward(
-        self,
-        tokens: Float[Tensor, "b n d"],
-        *,
-        lengths: Sequence[int] | None = None,
-        sizes: Float[Tensor, "b n"] | None = None,
-    ) -> Float[Tensor, "b n d"]:
-        """The layer's output; ``lengths`` and ``sizes`` are those of :func:`wbcore.models.attention.attend`."""
-        tokens = self.after_attention(tokens, lengths=lengths, sizes=sizes)
+    def forward(self, tokens: Float[Tensor, "b n d"], pattern: Pattern = EVERYONE) -> Float[Tensor, "b n d"]:
+        tokens = self.after_attention(tokens, pattern)
         if self.residual:
             return tokens + self.drop_path(self.scale_feedforward(self.feedforward(tokens)))
         return self.feedforward(tokens)

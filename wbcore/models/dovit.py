@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 
 from wbcore.errors import InputError
+from wbcore.models.attention import Pattern
 from wbcore.models.backbone import Backbone, BackboneConfig
 from wbcore.models.segmenter import DECODERS, AuxiliaryHead
 from wbcore.models.token_merging import Merged, merge_similar
@@ -193,7 +194,7 @@ class DoViT(nn.Module):
                 counts += [going_on.lengths] * (last - first)
                 packed = going_on.gather(tokens)
                 for block in blocks[first:last]:
-                    packed = block(packed, lengths=going_on.lengths)
+                    packed = block(packed, Pattern(lengths=going_on.lengths))
                 tokens = going_on.scatter(packed, tokens)
         return tokens, auxiliary, keeps, counts
 
@@ -232,7 +233,7 @@ class DoViT(nn.Module):
                 keys = block.tap("keys", state.tokens)
                 state = merge_similar(state, keys, count=self.policy.merged, num_prefix=self.config.backbone.num_prefix)
             counts.append((state.tokens.shape[1],) * len(tokens))
-            state = dataclasses.replace(state, tokens=block(state.tokens, sizes=state.sizes))
+            state = dataclasses.replace(state, tokens=block(state.tokens, Pattern(sizes=state.sizes)))
         return state.restore(), auxiliary, [], counts
 
 
