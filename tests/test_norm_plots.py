@@ -76,5 +76,5 @@ def test_kinds_of_patches_are_rows_and_outliers_are_filled():
 
 
 def test_overlays_say_their_range():
-    (overlay,) = norm_plots.norm_overlays([np.array([[1.0, 2.5], [30.04, 4.0]])])
+    (overlay,) = norm_plots.norm_overlays(np.array([[[1.0, 2.5], [30.04, 4.0]]]))
     assert overlay.caption == "1.0 to 30.0"
