@@ -1,22 +1,18 @@
 """The paper's profile on miniatures of its data sets, in their original folder formats."""
 
 import shutil
-import subprocess
-import sys
 from dataclasses import asdict, replace
-from pathlib import Path
 
-import nbformat
 import pytest
 
 from tests import tiny
 from tests.data import labelled, miniatures
+from tests.paper_profile import run_notebook
 from wbcore import profiles
 from wbcore.checkpoints import ModelCard, save_model
 from wbcore.data.registry import DATA_ROOT_VARIABLE
 from wbcore.errors import InputError
 from wbcore.evaluate import Measurement
-from wbcore.files import ROOT
 from wbcore.models import BackboneConfig
 
 VARIANTS = ("crate", "crate_mlp", "crate_mhsa", "vit")
@@ -140,12 +136,4 @@ def test_unknown_profile():
 
 @pytest.mark.parametrize(("notebook", "data"), [("table2_ablation", "data_root"), ("table3_transfer", "fine_tuned")])
 def test_the_notebook_runs_on_the_papers_data(notebook, data, tmp_path, request):
-    executed = tmp_path / "executed.ipynb"
-    papermill = str(Path(sys.executable).with_name("papermill"))
-    root = str(request.getfixturevalue(data))
-    options = ["-p", "profile", "paper", "-p", "data_root", root, "-p", "limit", "2", "--no-progress-bar"]
-    source = str(ROOT / "notebooks" / f"{notebook}.ipynb")
-    done = subprocess.run([papermill, source, str(executed), *options], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-2000:]
-    outputs = [output for cell in nbformat.read(executed, as_version=4).cells for output in cell.get("outputs", [])]
-    assert any("this run" in output.get("data", {}).get("text/plain", "") for output in outputs)
+    run_notebook(notebook, request.getfixturevalue(data), tmp_path)

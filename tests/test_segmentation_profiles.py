@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from tests.data import miniatures
+from tests.paper_profile import run_notebook
 from wbcore import profiles
 from wbcore.checkpoints import ModelCard, save_model
 from wbcore.errors import InputError
@@ -54,3 +55,8 @@ def test_no_model_at_all(tmp_path):
 
 def test_the_lab_ships_no_street_model():
     assert profiles.profile("lab").segment("street", command="test") == []
+
+
+@pytest.mark.parametrize("notebook", ["dovit_table1_street", "dovit_table2_scenes"])
+def test_the_notebook_runs_on_the_papers_data(notebook, data_root, tmp_path):
+    run_notebook(notebook, data_root, tmp_path)
