@@ -31,7 +31,6 @@ from wbcore import (
     tables,
 )
 from wbcore import segmentation_curves as curves
-from wbcore.records import segmenter_of
 
 started = time.monotonic()
 plots.use_style()
@@ -85,8 +84,8 @@ measured, plans, count = [], chosen.segmentations, limit or (30 if profile == "l
 for scenery, plan in plans.items():
     for name, (model, _) in chosen.segmenters(scenery, data_root=data_root, device=device).items():
         sweep = {f"_xi{round(1000 * xi)}": replace(model.policy, threshold=xi) for xi in segmentation_recording.SWEEP}
-        ways = {"dense": {"": model.policy}, "dovit": sweep}
-        for ending, policy in ways.get(segmenter_of(name).variant, {}).items():
+        ways = {"dense": {"": model.policy}, "confidence": sweep}
+        for ending, policy in ways.get(model.policy.kind, {}).items():
             measured += segmentation.segmentation_records(
                 model,
                 plan.open(data_root, count),
