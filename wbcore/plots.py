@@ -56,6 +56,7 @@ DATA_LABELS = {
     "flowers102": "Flowers-102",
     "pets": "Pets",
     "imagenet": "ImageNet-1k",
+    "imagenette": "Imagenette",
     "weizmann": "Weizmann horses",
     "coco200": "COCO-200",
     "camvid": "CamVid",
