@@ -10,6 +10,7 @@ from wbcore.errors import InputError
 from wbcore.files import ROOT
 from wbcore.plots import data_label
 from wbcore.recording import ARTEFACTS
+from wbcore.records import load_records
 
 MIOU = "attention_miou/mass60/layer-1"
 
@@ -91,3 +92,10 @@ def test_a_damaged_file_is_named(tmp_path, content, message):
     assert str(path) in str(caught.value)
     with pytest.raises(InputError, match="missing"):
         load_claims(tmp_path / "none.yaml")
+
+
+def test_a_name_stands_for_one_network():
+    weights = {}
+    for one in load_records():
+        key = (one.metric, one.model, one.data, one.seeds)
+        assert weights.setdefault(key, one.weights_sha256) == one.weights_sha256, f"{key} was measured of two networks"

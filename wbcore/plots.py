@@ -29,6 +29,8 @@ LABELS = {
     "random_heads": "random heads",
     "untrained_crate": "CRATE, untrained",
     "untrained_vit": "ViT, untrained",
+    "crate_imagenette": "CRATE, Imagenette",
+    "vit_imagenette": "ViT, Imagenette",
     "crate_scratch": "CRATE, from scratch",
     "vit_scratch": "ViT, from scratch",
 }
@@ -181,7 +183,7 @@ def data_label(data: str) -> str:
 
 
 def colour(model: str) -> str:
-    return COLOURS.get(model, _BASELINE)
+    return COLOURS.get(model.removesuffix("_imagenette"), _BASELINE)
 
 
 def forest(panels: Mapping[str, Sequence[Record]], series: Mapping[str, str], *, unit: str) -> Figure:

@@ -47,21 +47,23 @@ def _untrained(model: str, device: str) -> Subject:
     return model_subject(untrained_model(model), name=f"untrained_{variant_of(model)}", device=device, seed=0)
 
 
-def ablation(study: str, place: Place) -> Iterator[Source]:
-    """Every trained model of a study, two untrained ones, and the trivial baselines.
+def ablation(study: str, place: Place, *, ending: str = "") -> Iterator[Source]:
+    """Every trained model of a study and, where it is the lab's own, two untrained ones and the trivial baselines.
 
     The first run of each model has its plain name; the others are shown beside it, as ``crate_seed1``, because two or
-    three runs are too few for an interval over them to say anything.
+    three runs are too few for an interval over them to say anything.  ``ending`` tells the names of a study from those
+    of the lab's own, since records of one name are taken for runs of one model.
     """
     models = find_study(study).models
     config = model_config(models[0])
-    for name, seed in (("centred_blob", None), ("random_heads", 0)):
-        make = partial(baseline_subject, name, patch_size=config.patch_size, heads=config.heads, seed=seed or 0)
-        yield Source(name, seed, make)
-    for model in models[:2]:
-        yield Source(f"untrained_{variant_of(model)}", 0, partial(_untrained, model, place.device))
+    if not ending:
+        for name, seed in (("centred_blob", None), ("random_heads", 0)):
+            make = partial(baseline_subject, name, patch_size=config.patch_size, heads=config.heads, seed=seed or 0)
+            yield Source(name, seed, make)
+        for model in models[:2]:
+            yield Source(f"untrained_{variant_of(model)}", 0, partial(_untrained, model, place.device))
     for seed, model, weights in finished_cells(study, place.runs):
-        name = _run_name(model, seed)
+        name = _run_name(model, seed, ending)
         yield Source(name, seed, partial(_trained, weights, place.device, name))
 
 
@@ -155,7 +157,7 @@ def _segmentation(
 
 
 def recognitions(study: str, place: Place, *, ending: str = "") -> Iterator[Cell]:
-    """Top-1 of every trained model on what its study holds out; ``ending`` tells its name from that of another study.
+    """Top-1 of every trained model on what its study holds out; ``ending`` is that of :func:`ablation`.
 
     Photographs only where a ``data_root`` is given.
     """
@@ -183,9 +185,10 @@ def _recognition(
     return [recognition(network, images(), name=name, seed=seed, weights_sha256=sha256(weights), command=command)]
 
 
-def _table2(study: str, size: int, place: Place) -> Iterator[Cell]:
-    yield from segmentations(ablation(study, place), lab_data(size), ("attention", "maskcut"), place)
-    yield from recognitions(study, place)
+def _table2(ending: str, size: int, place: Place) -> Iterator[Cell]:
+    study = f"table2{ending}"
+    yield from segmentations(ablation(study, place, ending=ending), lab_data(size), ("attention", "maskcut"), place)
+    yield from recognitions(study, place, ending=ending)
 
 
 def _fig3(place: Place) -> Iterator[Cell]:
@@ -289,10 +292,10 @@ DOVIT = {"dovit": ("dovit_street", "dovit_scenes", "dovit_speed"), "dovit_gpu": 
 """What is recorded of each study of DoViT."""
 
 ARTEFACTS: dict[str, Callable[[Place], Iterator[Cell]]] = {
-    "table2": partial(_table2, "table2", 72),
-    "table2_imagenette": partial(_table2, "table2_imagenette", 72),
-    "table2_gpu_cutouts": partial(_table2, "table2_gpu_cutouts", 128),
-    "table2_gpu_imagenette": partial(_table2, "table2_gpu_imagenette", 128),
+    "table2": partial(_table2, "", 72),
+    "table2_imagenette": partial(_table2, "_imagenette", 72),
+    "table2_gpu_cutouts": partial(_table2, "_gpu_cutouts", 128),
+    "table2_gpu_imagenette": partial(_table2, "_gpu_imagenette", 128),
     **{f"table3_{data}": partial(recognitions, f"table3_{data}") for data in TRANSFERS},
     **{
         f"table3_{data}_scratch": partial(recognitions, f"table3_{data}_scratch", ending="_scratch")
