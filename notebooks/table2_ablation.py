@@ -113,10 +113,9 @@ tables.record_table("recorded (lab)", recorded, runs, columns[2:])["recorded (la
 # less of where a thing is than names of composed ones do.
 
 # %% table={"name": "tab-table2-photographs", "caption": "CRATE and ViT trained on Imagenette, in percent with 95 % intervals over images."}
-of_photographs, ends = records.load_records(records.RESULTS / "table2_imagenette"), ("crate_imagenette", "vit_imagenette")
-tables.record_table("recorded (lab)", of_photographs, ends, [*columns[2:-1], ("imagenette", "top1")])[
-    "recorded (lab)"
-]
+of_photographs = records.load_records(records.RESULTS / "table2_imagenette")
+ends = ("crate_imagenette", "vit_imagenette")
+tables.record_table("recorded (lab)", of_photographs, ends, [*columns[2:-1], ("imagenette", "top1")])["recorded (lab)"]
 
 # %% table={"name": "tab-table2-photographs-order", "caption": "CRATE against ViT, both trained on Imagenette."}
 tables.order_table(of_photographs, ends, columns[2:-1])

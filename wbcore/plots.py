@@ -29,8 +29,6 @@ LABELS = {
     "random_heads": "random heads",
     "untrained_crate": "CRATE, untrained",
     "untrained_vit": "ViT, untrained",
-    "crate_imagenette": "CRATE, Imagenette",
-    "vit_imagenette": "ViT, Imagenette",
     "crate_scratch": "CRATE, from scratch",
     "vit_scratch": "ViT, from scratch",
 }
@@ -156,6 +154,8 @@ def label(model: str) -> str:
     if segmenter := segmenter_of(model):
         setting = f"{variant_label(segmenter.variant, segmenter.setting)}"
         return f"{DECODER_LABELS[segmenter.decoder]}, {backbone_label(segmenter.backbone)}, {setting}"
+    if model.endswith("_imagenette"):
+        return f"{label(model.removesuffix('_imagenette'))}, trained on Imagenette"
     if patches := re.fullmatch(r"(.+)_(outliers|normal|border|corners)", model):
         return f"{label(patches[1])}: {patches[2]}"
     name, step, number = step_of(model)
@@ -183,7 +183,7 @@ def data_label(data: str) -> str:
 
 
 def colour(model: str) -> str:
-    return COLOURS.get(model.removesuffix("_imagenette"), _BASELINE)
+    return COLOURS.get(model, _BASELINE)
 
 
 def forest(panels: Mapping[str, Sequence[Record]], series: Mapping[str, str], *, unit: str) -> Figure:
