@@ -61,7 +61,7 @@ curves.plane_table(recorded, costs, data="cutouts_stuff")
 # which half of the patches merge, of ToMe's; with more to spend, merging without any training is level with the dense
 # model.  A model has to be *trained* to let tokens stop: the same decisions on dense weights, whose probes were trained too, ruin
 # it, because its last layers and its decoder never met a token that had stopped.  By the clock, one image at a time, DoViT alone
-# is faster than the dense model at this size: predictors and comparisons cost the others what they save.  On the composed
+# is faster than the dense model at this size.  Neighbours on these lines were not compared image by image.  On the composed
 # scenes no way of saving tokens can be told from another.
 
 # %% [markdown]

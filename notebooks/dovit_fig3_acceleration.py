@@ -71,10 +71,10 @@ curves.saving_table(curves.saving_panels(curves.timed(recorded, enlarged=True)) 
 
 # %% [markdown]
 # **What the records say.**  Where tokens stop, time is saved: on street scenes the clock shows most of what the count promises, and at
-# twice the size nearly all of it, eight images at once.  One image at a time gains less, because so small a model
-# spends more of its time on deciding and moving.  Where hardly any token stops, as on the composed scenes, DoViT is *slower* than the dense
+# twice the size nearly all of it, eight images at once.  One image at a time gains less, perhaps because so small a model
+# spends more of its time on deciding and moving; we have not taken its time apart.  Where hardly any token stops, as on the composed scenes, DoViT is *slower* than the dense
 # model: probes and gathering are paid for and nothing is gained, which is what the paper says of its small backbones' FPS.
-# Merging pays last of all: comparing every second patch with all the others takes most of the time that it saves.
+# On the street merged tokens save less time than DoViT and DyViT do for as many multiply-accumulates.
 
 # %% [markdown]
 # ## The verdict

@@ -71,7 +71,7 @@ tables.claims_table(recorded, "dovit_fig4_threshold")
 
 # %% [markdown]
 # **What the records say.**  The threshold does what the paper says of it: the more it asks for, the more is computed and the
-# better the result, and below the paper's range mIoU falls faster than the cost.  The saving at its upper end stays
+# better the result; below the range that the paper recommends, mIoU falls along with the cost.  The saving at its upper end stays
 # short of the paper's half.  On the composed scenes the whole range lies where a small CRATE is hardly ever sure.
 
 # %% [markdown]
