@@ -8,7 +8,7 @@ from tests.tiny import record
 from wbcore.claims import Check, Claim, decide, load_claims
 from wbcore.errors import InputError
 from wbcore.files import ROOT
-from wbcore.plots import data_label
+from wbcore.labels import data_label
 from wbcore.recording import ARTEFACTS
 from wbcore.records import load_records
 

@@ -6,7 +6,7 @@ from matplotlib import pyplot as plt
 
 from tests.tiny import record
 from wbcore import norm_plots
-from wbcore.plots import label
+from wbcore.labels import label
 
 HISTOGRAM = {"edges": [10.0, 13.0, 17.0, 19.0], "counts": [5, 0, 3]}
 

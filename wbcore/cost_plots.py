@@ -18,8 +18,9 @@ from matplotlib.patches import Patch
 from matplotlib.text import Annotation
 from matplotlib.transforms import Bbox, BboxBase
 
+from wbcore.labels import VARIANT_LABELS, backbone_label, data_label, variant_label
 from wbcore.metrics.intervals import Interval
-from wbcore.plots import VARIANT_COLOURS, VARIANT_LABELS, backbone_label, data_label, variant_label
+from wbcore.plots import VARIANT_COLOURS
 from wbcore.records import Record, SegmenterName, segmenter_of, select
 from wbcore.segmentation_curves import AXES, FPS, MIOU, THROUGHPUT, Curve, Point, Saving, pareto, timed_on
 

@@ -9,8 +9,9 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
+from wbcore.labels import data_label, label
 from wbcore.metrics.intervals import Interval
-from wbcore.plots import Overlay, colour, data_label, label
+from wbcore.plots import Overlay, colour
 from wbcore.records import Record, over_seeds, select, step_of
 from wbcore.tables import number_cell, unit_of
 

@@ -13,13 +13,13 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from wbcore.errors import InputError
+from wbcore.labels import label
 from wbcore.losses import lasso, sparse_rate_reduction
 from wbcore.metrics.coding_rate import nonzero_share, subspace_coding_rate
 from wbcore.metrics.intervals import Interval, paired_difference
 from wbcore.models.attention import MSSA
 from wbcore.models.backbone import Backbone, Block
 from wbcore.models.feedforward import ISTA
-from wbcore.plots import label
 
 BATCH = 16
 

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import pandas as pd
 
 from wbcore.errors import InputError
+from wbcore.labels import data_label, label
 from wbcore.metrics.intervals import Interval
-from wbcore.plots import data_label, label
 from wbcore.records import RESULTS, Record, SegmenterName, load_records, over_seeds, segmenter_of, select
 from wbcore.tables import Unit, number_cell, unit_of
 

@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from wbcore.errors import InputError
+from wbcore.labels import BACKBONE_LABELS, DECODER_LABELS, backbone_label, data_label, variant_label
 from wbcore.metrics.intervals import Interval
 from wbcore.metrics.segmentation import class_iou, tallies_from_lines
 from wbcore.metrics.segmentation_cost import SegmenterShape, dense_ledger, segmentation_parameters
 from wbcore.models import list_models, model_config
 from wbcore.models.dovit import SegmenterConfig
-from wbcore.plots import BACKBONE_LABELS, DECODER_LABELS, backbone_label, data_label, variant_label
 from wbcore.records import Record, SegmenterName, greater, kept, over_seeds, paper_values, segmenter_of, select
 from wbcore.segmentation_study import decisions_of
 from wbcore.tables import POINTS, difference_cells, metric_label, number_cell, unit_of

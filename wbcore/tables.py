@@ -7,6 +7,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from wbcore.claims import Claim, Decision, decide, load_claims
+from wbcore.labels import data_label, label
 from wbcore.metrics.detection import (
     DetectionScores,
     average_precision,
@@ -19,7 +20,6 @@ from wbcore.metrics.intervals import Interval
 from wbcore.metrics.parts import PARTS
 from wbcore.models.backbone import BackboneConfig
 from wbcore.models.counting import parameters_by_count, parameters_by_formula
-from wbcore.plots import data_label, label
 from wbcore.records import Comparison, Record, by_step, greater, over_seeds, paper_values, select
 
 pd.set_option("display.width", 220, "display.max_columns", None, "display.max_colwidth", None)

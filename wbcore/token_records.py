@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int, Shaped
 
+from wbcore.labels import data_label, label
 from wbcore.metrics.correlation import rank_correlation
 from wbcore.metrics.intervals import Interval
 from wbcore.metrics.segmentation import class_iou, tallies_from_lines
-from wbcore.plots import data_label, label
 from wbcore.records import Record, over_seeds, segmenter_of, select
 from wbcore.tables import POINTS, number_cell
 from wbcore.token_use import cost_relations

@@ -1,0 +1,116 @@
+"""What tables and figures call models and data sets."""
+
+import re
+
+from wbcore.records import segmenter_of, step_of
+
+LABELS = {
+    "crate": "CRATE",
+    "crate_mlp": "CRATE-MLP",
+    "crate_mhsa": "CRATE-MHSA",
+    "crate_sth": "CRATE-sth",
+    "vit": "ViT",
+    "vit_tiny_pretrained": "ViT-Ti/16, ImageNet",
+    "vit_tiny_pretrained_ttr": "ViT-Ti/16, test-time register",
+    "centred_blob": "centred blob",
+    "random_heads": "random heads",
+    "untrained_crate": "CRATE, untrained",
+    "untrained_vit": "ViT, untrained",
+    "crate_scratch": "CRATE, from scratch",
+    "vit_scratch": "ViT, from scratch",
+}
+"""What tables and figures call a model."""
+
+PAPER_LABELS = {
+    "crate_tiny": "CRATE-T/8",
+    "vit_tiny": "ViT-T/8",
+    "crate_small": "CRATE-S/8",
+    "crate_base": "CRATE-B/8",
+    "vit_small": "ViT-S/8",
+    "vit_base": "ViT-B/8",
+    "vit_small_dino": "ViT-S/8, DINO",
+    "vit_base_dino": "ViT-B/8, DINO",
+    "vit_dino": "ViT, DINO",
+}
+"""The same for models that stand in the papers' tables and have no records here."""
+
+DATA_LABELS = {
+    "cutouts": "Cutouts",
+    "cutouts_recognition": "Cutouts, names",
+    "cutouts_transfer": "Cutouts, new names",
+    "cifar10": "CIFAR-10",
+    "cifar100": "CIFAR-100",
+    "flowers102": "Flowers-102",
+    "pets": "Pets",
+    "imagenet": "ImageNet-1k",
+    "imagenette": "Imagenette",
+    "weizmann": "Weizmann horses",
+    "coco200": "COCO-200",
+    "camvid": "CamVid",
+    "camvid_480": "CamVid, 480 × 360",
+    "cutouts_stuff": "Cutouts, stuff and things",
+    "cityscapes": "Cityscapes",
+    "ade20k": "ADE20K",
+    "voc2012": "VOC 2012 val",
+    "coco2017": "COCO val2017",
+}
+"""What tables and figures call a data set."""
+
+DECODER_LABELS = {"setr": "SETR", "segmenter": "Segmenter"}
+
+BACKBONE_LABELS = {
+    "vit_tiny": "ViT-Ti/16",
+    "vit_small": "ViT-S/16",
+    "vit_base": "ViT-B/16",
+    "vit_large": "ViT-L/16",
+    "deit_base": "DeiT-B/16",
+    "deit_small": "DeiT-S/16",
+    "vit": "ViT, lab",
+    "crate": "CRATE, lab",
+}
+"""What tables and figures call a segmentation model's backbone."""
+
+VARIANT_LABELS = {
+    "dense": "dense",
+    "dovit": "DoViT",
+    "dyvit": "DyViT",
+    "tome": "ToMe",
+    "nomerge": "DoViT, no merging",
+    "nodistil": "DoViT, no distillation",
+    "plain": "DoViT, neither",
+}
+
+
+def label(model: str) -> str:
+    """A subject's name in tables and figures: ``crate_layer3`` is "CRATE, layer 3"."""
+    if noise := re.fullmatch(r"(.+)_sigma(\d+)_share(\d+)", model):
+        return f"{label(noise[1])}, σ = {noise[2]} on {noise[3]} %"
+    if segmenter := segmenter_of(model):
+        setting = f"{variant_label(segmenter.variant, segmenter.setting)}"
+        return f"{DECODER_LABELS[segmenter.decoder]}, {backbone_label(segmenter.backbone)}, {setting}"
+    if model.endswith("_imagenette"):
+        return f"{label(model.removesuffix('_imagenette'))}, trained on Imagenette"
+    if patches := re.fullmatch(r"(.+)_(outliers|normal|border|corners)", model):
+        return f"{label(patches[1])}: {patches[2]}"
+    name, step, number = step_of(model)
+    return (LABELS | PAPER_LABELS).get(name, name) + (f", {step} {number}" if step else "")
+
+
+def backbone_label(backbone: str) -> str:
+    return BACKBONE_LABELS.get(backbone, backbone)
+
+
+def variant_label(variant: str, setting: str = "") -> str:
+    """How tokens are saved, and with what: ``dovit`` with ``xi950`` is "DoViT, ξ = 0.95"."""
+    name = VARIANT_LABELS.get(variant, variant)
+    if threshold := re.fullmatch(r"xi(\d+)", setting):
+        return f"{name}, ξ = {int(threshold[1]) / 1000:g}"
+    if variant == "dyvit" and setting.isdecimal():
+        return f"{name}/{int(setting) / 100:g}"
+    if variant == "tome" and setting.isdecimal():
+        return f"{name}, {setting} % merged"
+    return "DoViT, not trained for it" if setting == "untuned" else name
+
+
+def data_label(data: str) -> str:
+    return DATA_LABELS.get(data, data)
