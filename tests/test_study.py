@@ -34,7 +34,7 @@ def runs(tmp_path, monkeypatch):
         held_out="recognition",
         seeds=2,
         epoch_size=4,
-        shipped=True,
+        shipped=NAMES,
         shipped_epochs=(1, 2, 4),
     )
     measured_on = (Measurement("cutouts", "segmentation", 24, 5), Measurement("weizmann", "val", 24))
@@ -171,11 +171,11 @@ def transfer(runs, monkeypatch, tmp_path):
     """Fine-tuning on a few photographs of CIFAR-10, from the study ``mini`` and from scratch."""
     labelled.cifar10(tmp_path)
     fine_tuned = study.Study(
-        models=NAMES[:1], recipe="mini", data="cifar10", held_out="test", size=16, seeds=1, epoch_size=0, shipped=True,
-        start="mini",
+        models=NAMES[:1], recipe="mini", data="cifar10", held_out="test", size=16, seeds=1, epoch_size=0,
+        shipped=NAMES[:1], start="mini",
     )  # fmt: skip
     monkeypatch.setitem(study.STUDIES, "mini_transfer", fine_tuned)
-    scratch = replace(fine_tuned, start=None, shipped=False)
+    scratch = replace(fine_tuned, start=None, shipped=())
     monkeypatch.setitem(study.STUDIES, "mini_transfer_scratch", scratch)
     for name, ending in (("mini_transfer", ""), ("mini_transfer_scratch", "_scratch")):
         cells = partial(recording.recognitions, name, ending=ending)
@@ -219,7 +219,7 @@ def test_fine_tuning_and_its_control_differ_in_the_start_alone():
     for data in study.TRANSFERS:
         fine_tuned, scratch = (study.find_study(f"table3_{data}{ending}") for ending in ("", "_scratch"))
         assert fine_tuned.start == "table2"
-        assert replace(fine_tuned, start=None, shipped=False) == scratch
+        assert replace(fine_tuned, start=None, shipped=()) == scratch
         assert set(fine_tuned.models) <= set(study.find_study("table2").models)
 
 

@@ -26,7 +26,7 @@ def runs(tmp_path, monkeypatch):
     for name in NAMES:
         monkeypatch.setitem(zoo.MODELS, name, tiny.CONFIG)
     monkeypatch.setitem(recipes.RECIPES, "mini", Recipe(epochs=2, batch_size=2, precision="float32"))
-    one = study.Study(models=NAMES, recipe="mini", data="imagenet", seeds=2, epoch_size=0, shipped=False, travels=True)
+    one = study.Study(models=NAMES, recipe="mini", data="imagenet", seeds=2, epoch_size=0, travels=True)
     monkeypatch.setitem(study.STUDIES, "mini", one)
     miniatures.image_folder(tmp_path)
     return tmp_path / "runs"

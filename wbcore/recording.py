@@ -62,6 +62,11 @@ def ablation(study: str, place: Place, *, ending: str = "") -> Iterator[Source]:
             yield Source(name, seed, make)
         for model in models[:2]:
             yield Source(f"untrained_{variant_of(model)}", 0, partial(_untrained, model, place.device))
+    yield from trained(study, place, ending=ending)
+
+
+def trained(study: str, place: Place, *, ending: str = "") -> Iterator[Source]:
+    """Every trained model of a study; ``ending`` is that of :func:`ablation`."""
     for seed, model, weights in finished_cells(study, place.runs):
         name = _run_name(model, seed, ending)
         yield Source(name, seed, partial(_trained, weights, place.device, name))
@@ -191,6 +196,11 @@ def _table2(ending: str, size: int, place: Place) -> Iterator[Cell]:
     yield from recognitions(study, place, ending=ending)
 
 
+def _registers(place: Place) -> Iterator[Cell]:
+    yield from segmentations(trained("registers", place), lab_data(72), ("attention", "maskcut"), place)
+    yield from recognitions("registers", place)
+
+
 def _fig3(place: Place) -> Iterator[Cell]:
     rules, config = tuple(RULES), model_config(find_study("table2").models[0])
     finders: list[tuple[str, str | None, Callable[[], Finder]]] = [
@@ -310,6 +320,7 @@ ARTEFACTS: dict[str, Callable[[Place], Iterator[Cell]]] = {
     "dovit_scenes": partial(segmentation_cells, "scenes"),
     "dovit_speed": _dovit_speed,
     "dovit_street480": partial(segmentation_cells, "street480", study="dovit_gpu"),
+    "registers": _registers,
     "registers_norms": norm_cells,
 }
 

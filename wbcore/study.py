@@ -37,8 +37,8 @@ class Study:
     seeds: int
     epoch_size: int
     """Examples of an epoch where the data are composed; photographs have their own number."""
-    shipped: bool
-    """Whether seed 0 goes into the repository, in 8 bits."""
+    shipped: tuple[str, ...] = ()
+    """Models whose seed 0 goes into the repository, in 8 bits."""
     shipped_epochs: tuple[int, ...] = ()
     """After which epochs the first model's weights go there too, so that the course of a training can be shown."""
     train: str = "train"
@@ -68,6 +68,11 @@ class Study:
 
 
 VARIANTS = ("crate", "vit", "crate_mlp", "crate_mhsa", "crate_sth")
+WITH_REGISTERS = (
+    *(f"{variant}_reg4" for variant in ("vit", "crate", "crate_mlp", "crate_mhsa")),
+    *(f"{variant}_reg{number}" for number in (1, 16, 2, 8) for variant in ("vit", "crate")),
+)
+"""In the order in which they are trained: the paper's four registers first, then the ends of its curve."""
 TRANSFERS: dict[str, dict[str, Any]] = {
     # At the photographs' own size, that is 4 × 4 patches.
     "cifar10": {"data": "cifar10", "held_out": "test", "size": 32, "epoch_size": 50_000},
@@ -76,26 +81,40 @@ TRANSFERS: dict[str, dict[str, Any]] = {
 }
 """Data to fine-tune on in the lab."""
 
+
+def _lab(*variants: str) -> tuple[str, ...]:
+    return tuple(f"{variant}_lab_patch8_72" for variant in variants)
+
+
 STUDIES: dict[str, Study] = {
     # CRATE, Table 2 and Fig. 13, on two cores.
     "table2": Study(
-        models=tuple(f"{variant}_lab_patch8_72" for variant in VARIANTS),
+        models=_lab(*VARIANTS),
         recipe="lab",
         data="cutouts",
         held_out="recognition",
         seeds=3,
         epoch_size=30_000,
-        shipped=True,
+        shipped=_lab(*VARIANTS),
         shipped_epochs=(1, 2, 4),
     ),
     # The same networks trained on photographs, for as many images.
     "table2_imagenette": Study(
-        models=("crate_lab_patch8_72", "vit_lab_patch8_72"),
+        models=_lab("crate", "vit"),
         recipe="lab_photographs",
         data="imagenette",
         seeds=1,
         epoch_size=9_469,
-        shipped=False,
+    ),
+    # Registers, Figs. 7 and 8, and beyond the paper in CRATE: the networks of table2 with register tokens.
+    "registers": Study(
+        models=_lab(*WITH_REGISTERS),
+        recipe="lab",
+        data="cutouts",
+        held_out="recognition",
+        seeds=1,
+        epoch_size=30_000,
+        shipped=_lab("vit_reg4", "crate_reg4"),
     ),
     # The same on one GPU: deeper and larger, on composed scenes and on photographs.
     "table2_gpu_cutouts": Study(
@@ -105,7 +124,6 @@ STUDIES: dict[str, Study] = {
         held_out="recognition",
         seeds=3,
         epoch_size=9_469,
-        shipped=False,
         travels=True,
     ),
     "table2_gpu_imagenette": Study(
@@ -114,16 +132,15 @@ STUDIES: dict[str, Study] = {
         data="imagenette",
         seeds=3,
         epoch_size=9_469,
-        shipped=False,
         travels=True,
     ),
     # CRATE, Table 3: fine-tuned on other data, and the same network from scratch with the same budget.
     **{
         f"table3_{name}{suffix}": Study(
-            models=("crate_lab_patch8_72", "vit_lab_patch8_72"),
+            models=_lab("crate", "vit"),
             recipe=f"lab_finetune_{name}",
             seeds=1,
-            shipped=name == "cutouts" and start is not None,
+            shipped=_lab("crate", "vit") if name == "cutouts" and start is not None else (),
             start=start,
             **data,
         )
@@ -182,7 +199,7 @@ def finished_cells(study: str, runs: Path = RUNS) -> Iterator[tuple[int, str, Pa
     found = find_study(study)
     for seed, model in found.cells():
         shipped, trained = found.shipped_file(model), cell_folder(study, model, seed, runs) / RUN_WEIGHTS
-        if seed == 0 and found.shipped and shipped.is_file():
+        if seed == 0 and model in found.shipped and shipped.is_file():
             yield seed, model, shipped
         elif trained.is_file():
             yield seed, model, trained
@@ -199,8 +216,9 @@ def run_study(
 ) -> int:
     """Train cells of a study for ``minutes``, beginning where an earlier call stopped; returns how many are left.
 
-    Epochs are fixed by the recipe: the minutes decide only how many cells get done.  ``only`` restricts the call to one
-    model, so that several processes can share the work.  A cell whose weights are elsewhere needs only its card here.
+    Epochs are fixed by the recipe: the minutes decide only how many cells get done.  ``only`` is the beginning of
+    the names to train, such as ``crate_lab_patch8_72-seed1``, so that several processes can share the work.  A cell
+    whose weights are elsewhere needs only its card here.
     Raises: InputError for an unknown study or a device that is not there.
     """
     study, deadline, device = find_study(name), time.monotonic() + 60 * minutes, choose_device(device)
@@ -208,7 +226,7 @@ def run_study(
     for seed, model in study.cells():
         if card_path(cell_folder(name, model, seed, runs) / RUN_WEIGHTS).is_file():
             done.add((seed, model))
-    left = [cell for cell in study.cells() if cell not in done and only in (None, cell[1])]
+    left = [cell for cell in study.cells() if cell not in done and f"{cell[1]}-seed{cell[0]}".startswith(only or "")]
     longest = 0.0
     for number, (seed, model) in enumerate(left):
         started = time.monotonic()
@@ -279,7 +297,8 @@ def _start_of(study: str, model: str, runs: Path) -> Path:
 
 def variant_of(model: str) -> str:
     """The architecture in a model's name: what stands before its size."""
-    return next(variant for variant in sorted(VARIANTS, key=len, reverse=True) if model.startswith(f"{variant}_"))
+    variants = sorted((*VARIANTS, *WITH_REGISTERS), key=len, reverse=True)
+    return next(variant for variant in variants if model.startswith(f"{variant}_"))
 
 
 def ship(name: str, runs: Path = RUNS) -> list[Path]:
@@ -287,9 +306,10 @@ def ship(name: str, runs: Path = RUNS) -> list[Path]:
     after some epochs; returns what is new.
     """
     study = find_study(name)
-    if not study.shipped:
-        return []
-    wanted = {weights: study.shipped_file(model) for seed, model, weights in finished_cells(name, runs) if not seed}
+    cells = finished_cells(name, runs)
+    wanted = {
+        weights: study.shipped_file(model) for seed, model, weights in cells if not seed and model in study.shipped
+    }
     for epoch in study.shipped_epochs:
         kept = cell_folder(name, study.models[0], 0, runs) / epoch_file(epoch)
         if kept.is_file():

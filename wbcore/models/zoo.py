@@ -55,6 +55,13 @@ _LAB_SIZES: dict[str, dict[str, Any]] = {
 }
 # In the lab, ViT shares every part with CRATE but attention and feed-forward: the ablation changes nothing else.
 _LAB_VARIANTS = {**_VARIANTS, "vit": {"attention": "mhsa", "feedforward": "mlp"}}
+# Registers, Figs. 7 and 8: the same with register tokens, in the numbers of the paper.
+_LAB_VARIANTS |= {
+    f"{variant}_reg{number}": {**options, "num_registers": number}
+    for variant, options in _LAB_VARIANTS.items()
+    if variant != "crate_sth"
+    for number in (1, 2, 4, 8, 16)
+}
 
 MODELS: dict[str, BackboneConfig] = {
     **{f"{v}_{s}": BackboneConfig(**_VARIANTS[v], **size) for v in _VARIANTS for s, size in _CRATE_SIZES.items()},
