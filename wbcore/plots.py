@@ -56,7 +56,8 @@ def use_style() -> None:
     times as large, and notebooks are kept with their pictures.
     """
     if get_ipython() is not None:
-        set_matplotlib_formats("jpeg", pil_kwargs={"quality": 80, "subsampling": 0})
+        options = {"quality": 80, "subsampling": 0, "optimize": True, "progressive": True}
+        set_matplotlib_formats("jpeg", pil_kwargs=options)
     sns.set_theme(
         context="notebook",
         style="ticks",

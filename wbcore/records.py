@@ -1,8 +1,10 @@
 """Records: what was measured, on what, by what; and what a claim says of them."""
 
+import base64
 import csv
 import json
 import re
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from fnmatch import fnmatchcase
@@ -58,13 +60,26 @@ class Record:
         return Interval(self.value, self.low, self.high, self.n)
 
 
+_BY_IMAGE = ("values", "matches", "tallies")
+
+
 def save_records(records: Iterable[Record], path: Path | str) -> None:
     """Write records as JSON, one per line inside a list so that differences can be read.
 
+    What they hold image by image is most of a file and nothing to read, so it stands there compressed: JSON, deflated,
+    in the letters of base 85.
     Raises: InputError if the folder cannot be written or the disk is full; what was there stays.
     """
-    lines = [json.dumps(asdict(record), sort_keys=True) for record in records]
+    lines = [json.dumps(_packed(asdict(record)), sort_keys=True) for record in records]
     write_bytes(path, ("[\n" + ",\n".join(lines) + "\n]\n").encode())
+
+
+def _packed(entry: dict[str, Any]) -> dict[str, Any]:
+    for name in _BY_IMAGE:
+        if entry[name] is not None:
+            text = json.dumps(entry[name], separators=(",", ":"))
+            entry[name] = base64.b85encode(zlib.compress(text.encode(), level=9)).decode()
+    return entry
 
 
 def load_records(path: Path | str = RESULTS) -> list[Record]:
@@ -80,16 +95,16 @@ def load_records(path: Path | str = RESULTS) -> list[Record]:
         try:
             entries = json.loads(file.read_text(encoding="utf-8"))
             found += [_record(entry) for entry in entries]
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, zlib.error) as error:
             raise InputError(f"{file} holds no records ({error}): write it again with `wbcore evaluate`") from error
     return found
 
 
 def _record(entry: dict[str, Any]) -> Record:
-    """A record as it was before JSON made lists of its tuples."""
-    names = ("seeds", "values", "matches", "tallies")
-    lists = {name: tuple(entry[name]) for name in names if entry.get(name) is not None}
-    return Record(**{**entry, **lists})
+    """A record as it was before :func:`save_records` packed it."""
+    packed = {name: entry[name] for name in _BY_IMAGE if entry.get(name) is not None}
+    by_image = {name: tuple(json.loads(zlib.decompress(base64.b85decode(text)))) for name, text in packed.items()}
+    return Record(**{**entry, **by_image, "seeds": tuple(entry.get("seeds", ()))})
 
 
 def select(records: Iterable[Record], **wanted: Any) -> list[Record]:
