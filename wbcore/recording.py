@@ -196,9 +196,9 @@ def _table2(ending: str, size: int, place: Place) -> Iterator[Cell]:
     yield from recognitions(study, place, ending=ending)
 
 
-def _registers(place: Place) -> Iterator[Cell]:
-    yield from segmentations(trained("registers", place), lab_data(72), ("attention", "maskcut"), place)
-    yield from recognitions("registers", place)
+def _networks(study: str, place: Place) -> Iterator[Cell]:
+    yield from segmentations(trained(study, place), lab_data(72), ("attention", "maskcut"), place)
+    yield from recognitions(study, place)
 
 
 def _fig3(place: Place) -> Iterator[Cell]:
@@ -320,7 +320,7 @@ ARTEFACTS: dict[str, Callable[[Place], Iterator[Cell]]] = {
     "dovit_scenes": partial(segmentation_cells, "scenes"),
     "dovit_speed": _dovit_speed,
     "dovit_street480": partial(segmentation_cells, "street480", study="dovit_gpu"),
-    "registers": _registers,
+    **{study: partial(_networks, study) for study in ("skip_and_projection", "registers")},
     "registers_norms": norm_cells,
 }
 

@@ -73,6 +73,8 @@ WITH_REGISTERS = (
     *(f"{variant}_reg{number}" for number in (1, 16, 2, 8) for variant in ("vit", "crate")),
 )
 """In the order in which they are trained: the paper's four registers first, then the ends of its curve."""
+OTHER_READINGS = ("crate_tied", "crate_normalised")
+"""CRATE as its text has it, where its code does otherwise."""
 TRANSFERS: dict[str, dict[str, Any]] = {
     # At the photographs' own size, that is 4 × 4 patches.
     "cifar10": {"data": "cifar10", "held_out": "test", "size": 32, "epoch_size": 50_000},
@@ -105,6 +107,10 @@ STUDIES: dict[str, Study] = {
         data="imagenette",
         seeds=1,
         epoch_size=9_469,
+    ),
+    # CRATE, Eq. (5) and Algorithm 1 to the letter.
+    "skip_and_projection": Study(
+        models=_lab(*OTHER_READINGS), recipe="lab", data="cutouts", held_out="recognition", seeds=1, epoch_size=30_000
     ),
     # Registers, Figs. 7 and 8, and beyond the paper in CRATE: the networks of table2 with register tokens.
     "registers": Study(
@@ -297,7 +303,7 @@ def _start_of(study: str, model: str, runs: Path) -> Path:
 
 def variant_of(model: str) -> str:
     """The architecture in a model's name: what stands before its size."""
-    variants = sorted((*VARIANTS, *WITH_REGISTERS), key=len, reverse=True)
+    variants = sorted((*VARIANTS, *WITH_REGISTERS, *OTHER_READINGS), key=len, reverse=True)
     return next(variant for variant in variants if model.startswith(f"{variant}_"))
 
 

@@ -55,11 +55,16 @@ _LAB_SIZES: dict[str, dict[str, Any]] = {
 }
 # In the lab, ViT shares every part with CRATE but attention and feed-forward: the ablation changes nothing else.
 _LAB_VARIANTS = {**_VARIANTS, "vit": {"attention": "mhsa", "feedforward": "mlp"}}
+# What CRATE's text and code disagree on: U itself as the output projection (Eq. 5), the skip path of Algorithm 1.
+_LAB_VARIANTS |= {
+    "crate_tied": {**_VARIANTS["crate"], "output_projection": "tied"},
+    "crate_normalised": {**_VARIANTS["crate"], "skip": "normalised"},
+}
 # Registers, Figs. 7 and 8: the same with register tokens, in the numbers of the paper.
 _LAB_VARIANTS |= {
     f"{variant}_reg{number}": {**options, "num_registers": number}
     for variant, options in _LAB_VARIANTS.items()
-    if variant != "crate_sth"
+    if variant in ("crate", "crate_mlp", "crate_mhsa", "vit")
     for number in (1, 2, 4, 8, 16)
 }
 
