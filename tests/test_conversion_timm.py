@@ -2,10 +2,11 @@
 
 import pytest
 import torch
+from huggingface_hub.errors import LocalEntryNotFoundError
 from torch import nn
 
 from wbcore._compat import import_timm
-from wbcore.checkpoints import from_timm_vit, from_timm_vit_file
+from wbcore.checkpoints import from_timm_vit, from_timm_vit_file, from_timm_vit_pretrained
 from wbcore.errors import InputError
 
 timm = import_timm()
@@ -15,6 +16,7 @@ FAMILIES = {
     "dino": ("vit_small_patch16_224.dino", {}),
     "dinov2": ("vit_small_patch14_dinov2", {}),
     "dinov2 with registers": ("vit_small_patch14_reg4_dinov2", {}),
+    "dinov2 giant": ("vit_giant_patch14_reg4_dinov2", {"mlp_ratio": 3.6}),
     "deit3": ("deit3_small_patch16_224", {"num_classes": 7}),
     "clip": ("vit_base_patch16_clip_224", {"num_classes": 13}),
     "quick clip": ("vit_base_patch16_clip_quickgelu_224", {"num_classes": 13}),
@@ -168,6 +170,22 @@ def test_what_is_not_supported_is_named(options, feature):
 def test_other_networks_are_named(name, feature):
     with pytest.raises(InputError, match=feature):
         from_timm_vit(timm.create_model(name, pretrained=False, depth=1, num_classes=3))
+
+
+def test_no_released_weights_of_that_name():
+    with pytest.raises(InputError, match="no released weights 'vit_tiny_patch14_dinov2'"):
+        from_timm_vit_pretrained("vit_tiny_patch14_dinov2")
+
+
+def test_no_network_is_one_line(monkeypatch):
+    def fetch(name, *, pretrained):
+        assert pretrained
+        raise LocalEntryNotFoundError(f"{name}: check your\nconnection")
+
+    monkeypatch.setattr(timm, "create_model", fetch)
+    name = "vit_base_patch14_reg4_dinov2.lvd142m"
+    with pytest.raises(InputError, match=rf"{name} could not be fetched \({name}: check your connection\)"):
+        from_timm_vit_pretrained(name)
 
 
 def test_norms_of_different_eps():

@@ -4,17 +4,20 @@ import shutil
 from dataclasses import asdict, replace
 
 import pytest
+import torch
 
 from tests import tiny
 from tests.data import labelled, miniatures
 from tests.paper_profile import run_notebook
 from wbcore import profiles
-from wbcore.checkpoints import ModelCard, save_model
+from wbcore._compat import import_timm
+from wbcore.checkpoints import ModelCard, from_timm_vit, save_model
 from wbcore.data.registry import DATA_ROOT_VARIABLE
 from wbcore.errors import InputError
 from wbcore.evaluate import Measurement
 from wbcore.models import BackboneConfig
 
+timm = import_timm()
 VARIANTS = ("crate", "crate_mlp", "crate_mhsa", "vit")
 
 
@@ -73,6 +76,30 @@ def test_one_data_set_is_measured_once(data_root):
         command="test",
     )
     assert {record.metric.split("_")[0] for record in one} == {"attention"}
+
+
+def test_models_of_the_chapters_on_registers(data_root, monkeypatch):
+    """Ours whose weights are here, and released ones: from a file below the data root, or fetched."""
+    name = "vit_tiny_patch16_224.augreg_in21k_ft_in1k"
+    theirs = timm.create_model(name, embed_dim=6, num_heads=2, depth=1, num_classes=0)
+    fetched = []
+
+    def fetch(name):
+        fetched.append(name)
+        return from_timm_vit(theirs)
+
+    monkeypatch.setattr(profiles, "from_timm_vit_pretrained", fetch)
+    paper = replace(profiles.profile("paper"), released=(name,))
+    found = paper.register_models(data_root=data_root)
+    assert (list(found), fetched) == (["vit", "crate", name], [name])
+    assert not any(model.training for model in found.values())
+    path = data_root / "weights" / f"{name}.pth"
+    torch.save(timm.create_model(name).state_dict(), path)
+    try:
+        assert paper.register_models(data_root=data_root)[name].config.dim == 192
+    finally:
+        path.unlink()
+    assert fetched == [name]
 
 
 def test_without_data_root(monkeypatch):

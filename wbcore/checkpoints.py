@@ -17,6 +17,7 @@ from wbcore.conversion import (
     from_official_crate_file,
     from_timm_vit,
     from_timm_vit_file,
+    from_timm_vit_pretrained,
 )
 from wbcore.devices import choose_device
 from wbcore.errors import InputError
@@ -32,6 +33,7 @@ __all__ = [
     "from_official_crate_file",
     "from_timm_vit",
     "from_timm_vit_file",
+    "from_timm_vit_pretrained",
     "load_model",
     "load_segmenter",
     "load_weights",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import HfHubHTTPError
 from torch import Tensor, nn
 
 from wbcore._compat import import_timm
@@ -47,6 +48,7 @@ _TIMM_NAMES = (
     (r"blocks\.(\d+)\.scale_attention\.", r"blocks.\1.ls1."),
     (r"blocks\.(\d+)\.feedforward\.norm\.", r"blocks.\1.norm2."),
     (r"blocks\.(\d+)\.feedforward\.expand\.", r"blocks.\1.mlp.fc1."),
+    (r"blocks\.(\d+)\.feedforward\.gate\.", r"blocks.\1.mlp.gate."),  # see _split_gates
     (r"blocks\.(\d+)\.feedforward\.contract\.", r"blocks.\1.mlp.fc2."),
     (r"blocks\.(\d+)\.scale_feedforward\.", r"blocks.\1.ls2."),
 )
@@ -61,12 +63,29 @@ def from_official_crate_file(path: Path | str, *, heads: int) -> Backbone:
     return _from_official_crate(_read_mapping(path), heads, source=str(path))
 
 
+def from_timm_vit_pretrained(name: str) -> Backbone:
+    """The backbone with timm's released weights of ``name``, which timm fetches; see :func:`from_timm_vit`.
+
+    Raises: InputError if timm has no such weights, or there is no way to fetch them.
+    """
+    if not timm.models.is_model_pretrained(name):
+        raise InputError(f"timm has no released weights {name!r}: timm.list_pretrained() lists all")
+    try:
+        model = timm.create_model(name, pretrained=True)
+    except (OSError, HfHubHTTPError) as error:  # without a network, or where the host refuses
+        reason = " ".join(str(error).split())
+        raise InputError(
+            f"the weights of timm's {name} could not be fetched ({reason}): connect, and run again"
+        ) from error
+    return from_timm_vit(model)
+
+
 def from_timm_vit_file(name: str, path: Path | str) -> Backbone:
     """The backbone in a file with the state dict of timm's model ``name``; see :func:`from_timm_vit`.
 
     Raises: InputError if timm has no such model, or the file is missing, damaged, holds code, or is another model's.
     """
-    if name not in timm.list_models():
+    if not timm.is_model(name):
         raise InputError(f"timm has no model {name!r}: timm.list_models() lists all")
     model = timm.create_model(name)
     try:
@@ -111,8 +130,8 @@ def from_official_crate(state_dict: Mapping[str, Any], *, heads: int) -> Backbon
 def from_timm_vit(model: nn.Module) -> Backbone:
     """A timm ``VisionTransformer`` as our backbone with equal outputs, in evaluation mode.
 
-    Plain ViTs, DINO, DINOv2 (LayerScale, registers), DeiT-III and CLIP's image tower.  The mean and deviation of the
-    colours come from its ``pretrained_cfg``; the rates of dropout and drop path are left behind.
+    Plain ViTs, DINO, DINOv2 (LayerScale, registers, the giant's SwiGLU), DeiT-III and CLIP's image tower.  The mean
+    and deviation of the colours come from its ``pretrained_cfg``; the rates of dropout and drop path are left behind.
 
     Raises: InputError naming the first feature that our backbone does not have.
     """
@@ -128,9 +147,22 @@ def from_timm_vit(model: nn.Module) -> Backbone:
         parts = (1, config.num_registers, math.prod(config.grid))
         of_class, of_registers, of_patches = state["pos_embed"].split(parts, dim=1)
         registers, state["pos_embed"] = registers + of_registers, torch.cat([of_class, of_patches], dim=1)
+    if config.feedforward == "swiglu":
+        state = _split_gates(state)
     converted = Backbone(config).eval()
     load_strictly(converted, {**state, "reg_token": registers}, source=kind, names=_names(converted, _TIMM_NAMES))
     return converted
+
+
+def _split_gates(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """timm packs the gate of a SwiGLU and what it gates into one map, the gate first."""
+    split = {}
+    for name, tensor in state.items():
+        if ".mlp.fc1." in name:
+            split[name.replace("fc1", "gate")], split[name] = tensor.chunk(2)
+        else:
+            split[name] = tensor
+    return split
 
 
 def _names(model: Backbone, rules: tuple[tuple[str, str], ...]) -> dict[str, str]:
@@ -208,8 +240,8 @@ def _timm_config(model: Any) -> BackboneConfig:
         heads=attention.num_heads,
         dim_head=attention.head_dim,
         attention="mhsa",
-        feedforward="mlp",
-        mlp_ratio=mlp.fc1.out_features / model.embed_dim,
+        feedforward="swiglu" if _is_swiglu(mlp) else "mlp",
+        mlp_ratio=mlp.fc2.in_features / model.embed_dim,
         activation=_activation(mlp.act) or "gelu",
         num_registers=model.num_reg_tokens,
         patch_embedding="plain",
@@ -229,6 +261,11 @@ def _activation(activation: nn.Module) -> Activation | None:
     """Our name for an activation, known by what it computes: timm has several classes for each."""
     probe = torch.linspace(-4, 4, 97)
     return next((name for name, ours in ACTIVATIONS.items() if torch.allclose(ours()(probe), activation(probe))), None)
+
+
+def _is_swiglu(mlp: nn.Module) -> bool:
+    """Whether a feed-forward part is DINOv2's for its largest model: half of the first map gates the other."""
+    return type(mlp) is timm.layers.GluMlp and not mlp.gate_last and _activation(mlp.act) == "silu"
 
 
 def _unsupported(model: Any) -> Iterator[str]:
@@ -259,7 +296,7 @@ def _unsupported(model: Any) -> Iterator[str]:
             yield "normalised queries and keys"
         if block.attn.gate is not None:
             yield "gated attention"
-        if type(block.mlp) is not layers.Mlp:
+        if type(block.mlp) is not layers.Mlp and not _is_swiglu(block.mlp):
             yield f"a feed-forward part of type {type(block.mlp).__name__}"
         if not all(isinstance(norm, nn.Identity) for norm in (block.attn.norm, block.mlp.norm)):
             yield "norms inside attention or feed-forward"

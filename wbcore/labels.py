@@ -16,6 +16,8 @@ LABELS = {
     "random_heads": "random heads",
     "untrained_crate": "CRATE, untrained",
     "untrained_vit": "ViT, untrained",
+    "crate_tied": "CRATE, tied projection",
+    "crate_normalised": "CRATE, normalised skip",
     "crate_scratch": "CRATE, from scratch",
     "vit_scratch": "ViT, from scratch",
 }
@@ -92,6 +94,9 @@ def label(model: str) -> str:
         return f"{label(model.removesuffix('_imagenette'))}, trained on Imagenette"
     if patches := re.fullmatch(r"(.+)_(outliers|normal|border|corners)", model):
         return f"{label(patches[1])}: {patches[2]}"
+    if registers := re.fullmatch(r"(.+)_reg(\d+)", model):
+        number = int(registers[2])
+        return f"{label(registers[1])}, {number} register{'s' if number > 1 else ''}"
     name, step, number = step_of(model)
     return (LABELS | PAPER_LABELS).get(name, name) + (f", {step} {number}" if step else "")
 

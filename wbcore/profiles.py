@@ -6,11 +6,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wbcore.checkpoints import ModelCard, load_model, load_segmenter
+from wbcore.checkpoints import (
+    ModelCard,
+    from_timm_vit_file,
+    from_timm_vit_pretrained,
+    load_model,
+    load_segmenter,
+)
 from wbcore.data.registry import DATA_ROOT_VARIABLE
+from wbcore.devices import choose_device
 from wbcore.errors import InputError
 from wbcore.evaluate import Kind, Measurement, segmentation
 from wbcore.files import DATA, sha256
+from wbcore.models import Backbone
 from wbcore.models.dovit import DoViT
 from wbcore.recognition import held_out, recognition, recorded_as
 from wbcore.records import Record
@@ -40,6 +48,8 @@ class Profile:
     """What they were fine-tuned on, each for itself, and are measured on."""
     segmentations: Mapping[str, SegmentationPlan]
     """The segmentation models of DoViT's tables: ``street`` (Table 1) and ``scenes`` (Table 2)."""
+    released: tuple[str, ...] = ()
+    """Networks of the chapters on registers that others trained, by timm's names."""
 
     def weights_path(self, variant: str, data_root: Path | str | None = None) -> Path:
         """The weights file of a variant.  Raises: InputError if the profile needs a data_root and has none."""
@@ -163,6 +173,23 @@ class Profile:
             )
         return found
 
+    def register_models(self, *, data_root: Path | str | None = None, device: str = "cpu") -> dict[str, Backbone]:
+        """The networks of the chapters on registers, by name, in evaluation mode: ViT and CRATE without and with
+        registers as far as their weights are here, and then the released ones.
+
+        timm fetches released weights, unless their state dict lies in ``weights/<name>.pth`` below ``data_root``.
+        Raises: InputError if the profile needs a data_root and has none, or weights can be neither found nor fetched.
+        """
+        device = choose_device(device)
+        paths = {
+            variant: self.weights_path(variant, data_root) for variant in ("vit", "vit_reg4", "crate", "crate_reg4")
+        }
+        found = {variant: load_model(path)[0] for variant, path in paths.items() if path.is_file()}
+        for name in self.released:
+            path = paths["vit"].with_name(f"{name}.pth")
+            found[name] = from_timm_vit_file(name, path) if path.is_file() else from_timm_vit_pretrained(name)
+        return {name: model.to(device).eval() for name, model in found.items()}
+
     def segmenters(
         self, scenery: str, *, data_root: Path | str | None = None, device: str = "cpu"
     ) -> dict[str, tuple[DoViT, ModelCard]]:
@@ -218,6 +245,17 @@ class Profile:
         ]
 
 
+# Registers, as far as such weights were released: not those of the paper's Tables 2 and 3.
+_RELEASED = (
+    "vit_base_patch16_224.dino",
+    *(
+        f"vit_{size}_patch14_{registers}dinov2.lvd142m"
+        for size in ("small", "base", "large", "giant")
+        for registers in ("", "reg4_")
+    ),
+    "deit3_base_patch16_224.fb_in22k_ft_in1k",
+    "vit_base_patch16_clip_224.laion2b",
+)
 _SEGMENTERS = tuple(
     f"{decoder}_{backbone}_{variant}"
     for decoder in ("setr", "segmenter")
@@ -271,6 +309,7 @@ PROFILES: dict[str, Profile] = {
             "street": SegmentationPlan("cityscapes", "val", _SEGMENTERS, View(window=(768, 512))),
             "scenes": SegmentationPlan("ade20k", "val", _SEGMENTERS, View(512, window=(512, 341))),
         },
+        released=_RELEASED,
     ),
 }
 

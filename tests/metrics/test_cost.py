@@ -48,7 +48,7 @@ def check(config: BackboneConfig, grid: tuple[int, int] = GRID) -> Ledger:
 
 @pytest.mark.parametrize("registers", [0, 1, 3])
 @pytest.mark.parametrize("attention", ["mssa", "mhsa"])
-@pytest.mark.parametrize("feedforward", ["ista", "ista_soft", "mlp"])
+@pytest.mark.parametrize("feedforward", ["ista", "ista_soft", "mlp", "swiglu"])
 def test_counter_agrees(attention, feedforward, registers):
     check(small(attention=attention, feedforward=feedforward, num_registers=registers))
 

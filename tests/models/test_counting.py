@@ -25,6 +25,7 @@ def test_every_named_model(name):
         {"output_projection": "tied"},
         {"dim_head": 17},
         {"feedforward": "mlp", "mlp_ratio": 2.3},
+        {"feedforward": "swiglu", "mlp_ratio": 2.3},
         {"feedforward": "ista_soft"},
         {"num_registers": 3},
         {"patch_embedding": "plain"},

@@ -107,11 +107,13 @@ class Ledger:
 def block_macs(shape: BlockShape, tokens: int) -> Macs:
     """One layer on ``tokens`` tokens, all of which attend to each other.
 
-    MSSA projects once where MHSA projects three times; ISTA applies its dictionary twice, and an MLP has two maps.
+    MSSA projects once where MHSA projects three times; ISTA applies its dictionary twice, an MLP has two maps, and a
+    gated one three.
     Source: CRATE, Eqs. (5) and (7), and ViT, as this project writes them.
     """
     projections = 1 if shape.attention == "mssa" else 3
-    weights = (projections + 1) * shape.dim * shape.inner_dim + 2 * shape.dim * _feedforward_dim(shape)
+    maps = 3 if shape.feedforward == "swiglu" else 2
+    weights = (projections + 1) * shape.dim * shape.inner_dim + maps * shape.dim * _feedforward_dim(shape)
     return Macs(linear=tokens * weights, attention=2 * tokens**2 * shape.inner_dim)
 
 
@@ -164,7 +166,11 @@ def block_parameters(shape: BlockShape) -> int:
     dim, inner = shape.dim, shape.inner_dim
     projections = dim * inner if shape.attention == "mssa" else 3 * (dim * inner + shape.qkv_bias * inner)
     output = linear_parameters(inner, dim) if shape.output_projection == "free" else 0
-    feedforward = linear_parameters(dim, _feedforward_dim(shape), dim) if shape.feedforward == "mlp" else dim**2
+    feedforward = dim**2  # D
+    if shape.feedforward in ("mlp", "swiglu"):
+        feedforward = linear_parameters(dim, _feedforward_dim(shape), dim)
+    if shape.feedforward == "swiglu":
+        feedforward += linear_parameters(dim, _feedforward_dim(shape))
     scales = 0 if shape.layer_scale is None else 2 * dim
     return 2 * norm_parameters(dim) + projections + output + feedforward + scales
 
@@ -184,7 +190,7 @@ def _weights(widths: Sequence[int]) -> int:
 
 
 def _feedforward_dim(shape: BlockShape) -> int:
-    return round(shape.dim * shape.mlp_ratio) if shape.feedforward == "mlp" else shape.dim
+    return round(shape.dim * shape.mlp_ratio) if shape.feedforward in ("mlp", "swiglu") else shape.dim
 
 
 def _classifier(shape: BackboneShape) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from wbcore._compat import import_timm
 from wbcore.errors import InputError
 from wbcore.models.attention import EVERYONE, MHSA, MSSA, Pattern
-from wbcore.models.feedforward import ACTIVATIONS, ISTA, MLP, Activation
+from wbcore.models.feedforward import ACTIVATIONS, ISTA, MLP, Activation, SwiGLU
 from wbcore.models.layers import (
     ConvPatchEmbedding,
     LayerScale,
@@ -56,12 +56,13 @@ class BackboneConfig:
     dim_head: int | None = None
     """Width of a head; ``None`` is ``dim // heads``."""
     attention: Literal["mssa", "mhsa"] = "mssa"
-    feedforward: Literal["ista", "ista_soft", "mlp"] = "ista"
+    feedforward: Literal["ista", "ista_soft", "mlp", "swiglu"] = "ista"
     skip: Literal["raw", "normalised"] = "raw"
     output_projection: Literal["free", "tied"] = "free"
     step_size: float = 0.1
     sparsity: float = 0.1
     mlp_ratio: float = 4.0
+    """Units of an MLP or a gated MLP over ``dim``."""
     activation: Activation = "gelu"
     num_registers: int = 0
     patch_embedding: Literal["plain", "normalised"] = "normalised"
@@ -83,7 +84,7 @@ class BackboneConfig:
 
     def __post_init__(self) -> None:
         self._require("attention", ("mssa", "mhsa"))
-        self._require("feedforward", ("ista", "ista_soft", "mlp"))
+        self._require("feedforward", ("ista", "ista_soft", "mlp", "swiglu"))
         self._require("skip", ("raw", "normalised"))
         self._require("output_projection", ("free", "tied"))
         self._require("patch_embedding", ("plain", "normalised"))
@@ -151,11 +152,12 @@ class Block(nn.Module):
             self.attention = MSSA(dim, config.heads, dim_head, tied=config.output_projection == "tied")
         else:
             self.attention = MHSA(dim, config.heads, dim_head, qkv_bias=config.qkv_bias)
-        self.residual = config.feedforward == "mlp"
-        if self.residual:
-            self.feedforward = MLP(
-                dim, round(dim * config.mlp_ratio), activation=config.activation, norm_eps=config.norm_eps
-            )
+        self.residual = config.feedforward in ("mlp", "swiglu")
+        mlp_dim = round(dim * config.mlp_ratio)
+        if config.feedforward == "mlp":
+            self.feedforward = MLP(dim, mlp_dim, activation=config.activation, norm_eps=config.norm_eps)
+        elif config.feedforward == "swiglu":
+            self.feedforward = SwiGLU(dim, mlp_dim, norm_eps=config.norm_eps)
         else:
             self.feedforward = ISTA(
                 dim,

@@ -27,7 +27,10 @@ def parameters_by_formula(config: BackboneConfig) -> dict[str, int]:
     else:  # queries, keys and values, and the way back
         attention = 3 * (dim * inner + config.qkv_bias * inner) + inner * dim + dim
     mlp_dim = round(dim * config.mlp_ratio)
-    feedforward = 2 * dim * mlp_dim + mlp_dim + dim if config.feedforward == "mlp" else dim * dim  # or D
+    feedforward = {
+        "mlp": 2 * dim * mlp_dim + mlp_dim + dim,
+        "swiglu": 3 * dim * mlp_dim + 2 * mlp_dim + dim,
+    }.get(config.feedforward, dim * dim)  # or D
     norms = 2 * 2 * dim + 2 * dim * (config.layer_scale is not None)
     head = (config.head_dim or dim) * classes + classes
     if config.head_dim:

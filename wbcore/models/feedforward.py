@@ -1,4 +1,4 @@
-"""What follows attention in a layer: a step of ISTA, or an MLP."""
+"""What follows attention in a layer: a step of ISTA, an MLP, or a gated MLP."""
 
 from typing import Literal
 
@@ -61,8 +61,8 @@ class QuickGELU(nn.Module):
         return tokens * (1.702 * tokens).sigmoid()
 
 
-Activation = Literal["gelu", "quick_gelu"]
-ACTIVATIONS: dict[Activation, type[nn.Module]] = {"gelu": nn.GELU, "quick_gelu": QuickGELU}
+Activation = Literal["gelu", "quick_gelu", "silu"]
+ACTIVATIONS: dict[Activation, type[nn.Module]] = {"gelu": nn.GELU, "quick_gelu": QuickGELU, "silu": nn.SiLU}
 
 
 class MLP(nn.Module):
@@ -87,3 +87,20 @@ class MLP(nn.Module):
 
     def forward(self, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
         return self.contract(self.hidden(tokens))
+
+
+class SwiGLU(MLP):
+    """An MLP each of whose units is a product: a linear map, times the activation of another, its gate.
+
+    Source: Shazeer, GLU Variants Improve Transformer (arXiv 2002.05202), Eq. (6), with biases as in DINOv2's ViT-g.
+    """
+
+    def __init__(self, dim: int, mlp_dim: int, *, norm_eps: float) -> None:
+        super().__init__(dim, mlp_dim, activation="silu", norm_eps=norm_eps)
+        self.gate = nn.Linear(dim, mlp_dim)
+        nn.init.trunc_normal_(self.gate.weight, std=0.02)
+        nn.init.zeros_(self.gate.bias)
+
+    def hidden(self, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b n mlp_dim"]:
+        normed = self.norm(tokens)
+        return self.activation(self.gate(normed)) * self.expand(normed)
