@@ -2,7 +2,7 @@ import pytest
 
 from tests.data import miniatures
 from wbcore.data.readers import ImageFolder, WeizmannHorses
-from wbcore.data.views import joined, subset
+from wbcore.data.views import every_other, joined, subset
 from wbcore.errors import InputError
 
 
@@ -38,3 +38,14 @@ def test_joined_needs_the_same_classes(tmp_path):
     parts = [WeizmannHorses(tmp_path / "weizmann-horses"), ImageFolder(tmp_path / "imagenet")]
     with pytest.raises(InputError, match="weizmann, imagefolder cannot be joined"):
         joined(parts, name="both")
+
+
+def test_every_other_makes_two_halves(tmp_path):
+    miniatures.image_folder(tmp_path)
+    dataset = ImageFolder(tmp_path / "imagenet")
+    halves = [every_other(dataset, first) for first in (0, 1)]
+    names = [half[place].name for half in halves for place in range(len(half))]
+    assert names == [dataset[index].name for index in (0, 2, 4, 1, 3, 5)]
+    assert len({dataset.fingerprint, *(half.fingerprint for half in halves)}) == 3
+    with pytest.raises(InputError, match="from 2: begin with 0 or 1"):
+        every_other(dataset, 2)

@@ -16,7 +16,9 @@ from wbcore.metrics.attention import (
     head_iou,
     keep_entries,
     keep_mass,
+    label_counts,
     label_iou,
+    nested_iou,
     paper_miou,
     to_pixels,
     to_tokens,
@@ -246,3 +248,46 @@ def test_an_image_with_no_object_is_an_error_of_its_own():
         paper_miou(masks, small)
     assert dino_jaccard(masks, small) == 1 / 48
     assert paper_miou(masks, empty, background="include") == 1
+
+
+def test_counts_of_labels_by_hand():
+    semantic = torch.tensor([[1, 1, 0, VOID], [1, 0, 0, VOID], [3, 3, 3, 3]], dtype=torch.uint8)
+    # Of three rows on a grid of one, all; of four columns on a grid of two, two each.
+    labels, counts = label_counts(semantic, (1, 2))
+    assert labels.tolist() == [0, 1, 3, VOID]
+    assert counts.tolist() == [[1, 2], [3, 0], [2, 2], [0, 2]]
+
+
+@pytest.mark.parametrize("at_pixels", [True, False])
+def test_nested_masks_are_those_of_every_rule_and_share(at_pixels):
+    grid, attn = (5, 7), softmax_rows(2, 3, 35, seed=11)
+    attn[0, 0] = 1 / 35  # ties
+    labels = torch.randint(0, 5, (23, 31), generator=torch.Generator().manual_seed(12))
+    labels[labels == 4] = VOID
+    labels[:9, :11] = 1  # so that several labels win tokens
+    found, counts = label_counts(labels, grid)
+    known = counts[found != VOID]
+    targets, valid = counts[(found > 0) & (found != VOID)], known.sum(0)
+    if not at_pixels:
+        tokens = to_tokens(labels, grid).flatten()
+        present = [label for label in (1, 2, 3) if (tokens == label).any()]
+        targets, valid = torch.stack([tokens == label for label in present]), tokens != VOID
+    nested = nested_iou(attn, targets, valid)
+    assert not nested[..., 0].any()
+    for keep in (keep_mass, keep_entries):
+        for share in (0.05, 0.3, 0.6, 0.95, 1.0):
+            masks = keep(attn, share)
+            for layer in range(2):
+                at_k = nested[layer].gather(-1, masks[layer].sum(-1)[:, None, None].expand(-1, len(targets), 1))
+                shown = masks[layer].unflatten(-1, grid)
+                if at_pixels:
+                    assert at_k[..., 0].amax(0).mean().item() == pytest.approx(dino_jaccard(shown, labels), abs=1e-12)
+                else:
+                    assert at_k[..., 0].amax(0).mean().item() == pytest.approx(paper_miou(shown, labels), abs=1e-12)
+
+
+def test_nested_masks_need_an_object():
+    with pytest.raises(NoObjectError, match="leave this image out"):
+        nested_iou(torch.ones(2, 3), torch.zeros(1, 3), torch.ones(3))
+    with pytest.raises(InputError, match="NaN"):
+        nested_iou(torch.full((2, 3), torch.nan), torch.ones(1, 3), torch.ones(3))

@@ -20,6 +20,16 @@ def subset(dataset: Dataset, count: int) -> Dataset:
     return dataset if count >= len(dataset) else _Subset(dataset, count)
 
 
+def every_other(dataset: Dataset, first: int) -> Dataset:
+    """Every second example of ``dataset``, from ``first`` (0 or 1) on: its two halves have no image in common.
+
+    Raises: InputError if ``first`` is neither 0 nor 1, or there is no such example.
+    """
+    if first not in (0, 1) or first >= len(dataset):
+        raise InputError(f"{dataset.name}, every other image from {first}: begin with 0 or 1, below {len(dataset)}")
+    return _EveryOther(dataset, first)
+
+
 def joined(datasets: Sequence[Dataset], *, name: str) -> Dataset:
     """The examples of ``datasets`` one after the other.
 
@@ -38,6 +48,21 @@ class _Subset:
         self.fingerprint = hashlib.sha256(f"subset {count} {dataset.fingerprint}".encode()).hexdigest()
         self._dataset = dataset
         self._indices = [place * len(dataset) // count for place in range(count)]
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __getitem__(self, index: int) -> Example:
+        return self._dataset[self._indices[index]]
+
+
+class _EveryOther:
+    def __init__(self, dataset: Dataset, first: int) -> None:
+        self.name = f"{dataset.name}[{first}::2]"
+        self.classes = dataset.classes
+        self.fingerprint = hashlib.sha256(f"every other from {first} {dataset.fingerprint}".encode()).hexdigest()
+        self._dataset = dataset
+        self._indices = range(first, len(dataset), 2)
 
     def __len__(self) -> int:
         return len(self._indices)

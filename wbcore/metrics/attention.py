@@ -10,7 +10,8 @@ import math
 from typing import Literal, NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int, Integer
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int, Integer, Shaped
 from torch import Tensor
 
 from wbcore.data.example import VOID
@@ -96,6 +97,25 @@ def to_tokens(semantic: Integer[Tensor, "h w"], grid: tuple[int, int]) -> Int[Te
     Source: CRATE, appendix B.3 puts the annotation on the token grid; how is not said there, so this is ours.
     Raises: InputError if the map has fewer pixels than the grid has tokens along a side.
     """
+    labels, counts = label_counts(semantic, grid)
+    votes, void = counts.T, labels == VOID
+    mostly_void = 2 * votes[:, void].sum(-1) > votes.sum(-1)
+    winner = labels[_first_argmax(votes.masked_fill(void, -1))]
+    return winner.masked_fill(mostly_void, VOID).view(grid)
+
+
+class LabelCounts(NamedTuple):
+    """Which labels a map has, in ascending order, and how many pixels of each lie in each token."""
+
+    labels: Int[Tensor, "m"]
+    counts: Int[Tensor, "m n"]
+
+
+def label_counts(semantic: Integer[Tensor, "h w"], grid: tuple[int, int]) -> LabelCounts:
+    """How many pixels of each label, background and void among them, have their centre in each token of a grid.
+
+    Raises: InputError if the map has fewer pixels than the grid has tokens along a side.
+    """
     (height, width), (rows, cols) = semantic.shape, grid
     if height < rows or width < cols:
         raise InputError(f"the annotation is {height}x{width} pixels, the grid {rows}x{cols} tokens: use a larger one")
@@ -106,11 +126,8 @@ def to_tokens(semantic: Integer[Tensor, "h w"], grid: tuple[int, int]) -> Int[Te
     counts = values.bincount()  # much faster than unique, which sorts
     labels = counts.nonzero().squeeze(1)
     index = (counts > 0).cumsum(0)[values] - 1
-    votes = torch.bincount(cell * len(labels) + index, minlength=rows * cols * len(labels)).view(-1, len(labels))
-    void = labels == VOID
-    mostly_void = 2 * votes[:, void].sum(-1) > votes.sum(-1)
-    winner = labels[_first_argmax(votes.masked_fill(void, -1))]
-    return winner.masked_fill(mostly_void, VOID).view(rows, cols)
+    votes = torch.bincount(cell * len(labels) + index, minlength=rows * cols * len(labels))
+    return LabelCounts(labels, votes.view(-1, len(labels)).T)
 
 
 def _first_argmax(values: Tensor) -> Int[Tensor, "*batch"]:
@@ -137,6 +154,29 @@ def head_iou(
         raise NoObjectError(f"no object: target {int(empty[0])} has no known position, leave it out")
     both = targets.double() @ masks.double().T
     return both / (targets.sum(-1)[:, None] + masks.sum(-1)[None, :] - both)
+
+
+def nested_iou(
+    attn: Float[Tensor, "*batch n"], targets: Shaped[Tensor, "m n"], valid: Shaped[Tensor, "n"]
+) -> Float[Tensor, "*batch m n+1"]:
+    """IoU of each target with the 0, 1, …, ``n`` largest entries of each row: all masks that any share could cut.
+
+    ``targets`` weighs each position for each target, and ``valid`` for all that is known: zeros and ones on the token
+    grid, or how many pixels of a token belong to the target, which gives the IoU at pixels without going there.
+    Of equal entries the one with the lower index comes first, so mask ``k`` is that of :func:`keep_mass` and
+    :func:`keep_entries` where these keep ``k``.
+
+    Source: CRATE, Eq. (13), before its maximum over heads.
+    Raises: NoObjectError if there is no target or one is nowhere; InputError for NaN, infinite or negative entries.
+    """
+    _check(attn, 1.0)
+    areas = targets.double().sum(-1)
+    if not len(areas) or not areas.all():
+        raise NoObjectError("no object: the annotation has no label to compare with, leave this image out")
+    order = attn.sort(dim=-1, descending=True, stable=True).indices
+    both = F.pad(targets.double()[:, order].movedim(0, -2).cumsum(-1), (1, 0))
+    covered = F.pad(valid.double()[order].cumsum(-1), (1, 0))[..., None, :]
+    return both / (areas[:, None] + covered - both)
 
 
 class BestHead(NamedTuple):
