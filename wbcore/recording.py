@@ -14,6 +14,7 @@ from wbcore.data.example import Dataset
 from wbcore.errors import InputError
 from wbcore.evaluate import Kind, Measurement, resize, segmentation
 from wbcore.files import sha256
+from wbcore.lost_recording import lost_cells
 from wbcore.metrics.intervals import bootstrap_mean
 from wbcore.metrics.pca import RULES
 from wbcore.models import model_config
@@ -322,6 +323,7 @@ ARTEFACTS: dict[str, Callable[[Place], Iterator[Cell]]] = {
     "dovit_street480": partial(segmentation_cells, "street480", study="dovit_gpu"),
     **{study: partial(_networks, study) for study in ("skip_and_projection", "registers")},
     "registers_norms": norm_cells,
+    "registers_lost": lost_cells,
 }
 
 
