@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
 
 from tests.tiny import record
 from wbcore import plots
@@ -205,3 +206,10 @@ def test_a_label_names_the_step():
     assert plots.label("crate_layer3") == "CRATE, layer 3"
     assert plots.label("vit_epoch12") == "ViT, epoch 12"
     assert plots.label("something_else") == "something_else"
+
+
+def test_registers_darken_a_models_colour():
+    assert plots.colour("vit_reg4") == plots.colour("vit_reg16") != plots.colour("vit")
+    assert to_rgb(plots.colour("crate_reg1")) == pytest.approx(
+        [0.6 * part for part in to_rgb(plots.colour("crate"))], abs=0.01
+    )

@@ -263,7 +263,7 @@ def _activation(activation: nn.Module) -> Activation | None:
     return next((name for name, ours in ACTIVATIONS.items() if torch.allclose(ours()(probe), activation(probe))), None)
 
 
-def _is_swiglu(mlp: nn.Module) -> bool:
+def _is_swiglu(mlp: Any) -> bool:
     """Whether a feed-forward part is DINOv2's for its largest model: half of the first map gates the other."""
     return type(mlp) is timm.layers.GluMlp and not mlp.gate_last and _activation(mlp.act) == "silu"
 

@@ -1,5 +1,6 @@
 """Records and arrays → figures in one style.  Nothing is computed here but where things are drawn."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ import seaborn as sns
 from IPython import get_ipython
 from jaxtyping import Bool, Float, Shaped, UInt8
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib_inline.backend_inline import set_matplotlib_formats
@@ -75,6 +77,9 @@ def use_style() -> None:
 
 
 def colour(model: str) -> str:
+    """A model's colour; with registers a darker shade of what the same network has without them."""
+    if registers := re.fullmatch(r"(.+)_reg\d+", model):
+        return to_hex(0.6 * np.array(to_rgb(colour(registers[1]))))
     return COLOURS.get(model, _BASELINE)
 
 
