@@ -10,7 +10,7 @@ from tests import tiny
 from wbcore.data.example import Example
 from wbcore.errors import InputError
 from wbcore.evaluate import Measurement, cut, heads, look, noisy_example, parts, resize, segmentation
-from wbcore.subjects import Reading, Subject, add_noise, baseline_subject, model_subject, noisy
+from wbcore.subjects import Reading, Subject, add_noise, baseline_subject, model_subject, noisy, refined, shrunk
 
 SIZE, PATCH = 40, 8
 GRID = (5, 5)
@@ -159,6 +159,41 @@ def test_registers_are_no_patches():
     reading = subject.read(torch.zeros(2, 3, SIZE, SIZE, dtype=torch.uint8))
     assert reading.attention[-1].shape == (2, 3, 25)
     assert reading.masks.shape == (2, 3, *GRID)
+
+
+def test_a_shrunk_subject_sees_what_resize_makes():
+    seen = []
+    spy = Subject("spy", lambda images: seen.append(images) or Reading({}, GRID, lambda: None))
+    image = np.random.default_rng(0).integers(0, 256, (53, 53, 3)).astype(np.uint8)
+    shrunk(spy, size=24).read(resize(image, 53)[None])
+    assert torch.equal(seen[0][0], resize(image, 24))
+
+
+def test_refined_masks_are_those_of_the_image_that_is_shown(monkeypatch):
+    """With a CRF that keeps the bright pixels of each mask: every object of the picture, cut to its stripe."""
+    monkeypatch.setattr("wbcore.subjects.refine", lambda masks, image: masks & (image[..., 0] > 99))
+    dataset = Squares()
+    subject = refined(truth_subject(dataset))
+    images = torch.stack([resize(dataset[index].image, SIZE) for index in (1, 2)])
+    images[:, :, :, 8:] += 100
+    masks = subject.read(images).masks
+    assert masks.shape == (2, 2, SIZE, SIZE)
+    for mask, index in zip(masks, (1, 2), strict=True):
+        expected = dataset[index].instances.copy()
+        expected[:, :, :8] = False
+        assert np.array_equal(mask.numpy(), expected)
+
+
+def test_records_say_how_masks_were_made(monkeypatch):
+    monkeypatch.setattr("wbcore.subjects.refine", lambda masks, _image: masks)
+    plain = measured(model_subject(tiny.model(), name="crate", tau=0.3, affinity="dot"), Squares())["maskcut_segm/ap"]
+    assert plain.settings == {
+        **{"dataset": "squares", "size": SIZE, "scores": "constant", "crf": False},
+        **{"tau": 0.3, "affinity": "dot", "peak": "positive", "num_masks": 3},
+    }
+    crf = measured(refined(model_subject(tiny.model(), name="crate")), Squares())
+    assert crf["maskcut_segm/ap"].settings["crf"]
+    assert "tau" not in crf["attention_miou/mass60/layer-1"].settings
 
 
 def test_features_that_are_not_finite_are_refused():

@@ -101,7 +101,7 @@ def segmentation(
     - ``attention``, of classes: ``attention_miou/<rule>/layer<l>``: CRATE, Eqs. (13) and (14), on the token grid, best
       head per class; ``attention_jaccard/mass60/layer<l>``: DINO's protocol, at pixels;
     - ``maskcut``, of objects: ``maskcut_<bbox|segm>/<ap|ap50|ap75>``: class-agnostic COCO AP of MaskCut's masks,
-      constant scores, without CRF.
+      constant scores, without CRF unless the subject has it (:func:`wbcore.subjects.refined`).
 
     Images without an object are left out of a mean over images and counted in the record's settings.
     Raises: InputError if the data have no annotation for any of these, or no object.
@@ -156,7 +156,7 @@ def segmentation(
                 Record(
                     metric=f"maskcut_{kind}/{name}",
                     **interval._asdict(),
-                    settings={**protocol, "scores": "constant", "crf": False},
+                    settings={**protocol, "scores": "constant", "crf": False, **subject.settings},
                     matches=matches.lines(),
                     **common,
                 )

@@ -1,18 +1,23 @@
 """What can be measured: a model, or a baseline that has looked at nothing."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from wbcore.devices import choose_device
 from wbcore.errors import InputError
-from wbcore.metrics.attention import keep_mass
+from wbcore.metrics.attention import keep_mass, to_pixels
 from wbcore.metrics.baselines import centred_blob, random_heads
-from wbcore.metrics.maskcut import maskcut_batch
+from wbcore.metrics.crf import refine
+from wbcore.metrics.maskcut import Peak, maskcut_batch
+from wbcore.metrics.normalized_cut import Affinity
 from wbcore.models.backbone import Backbone
 
 
@@ -41,6 +46,8 @@ class Subject:
     read: Callable[[UInt8[Tensor, "b 3 h w"]], Reading]
     seed: int | None = None
     weights_sha256: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """How its masks are made, for the records of them."""
 
 
 def model_subject(
@@ -51,6 +58,8 @@ def model_subject(
     feature_layer: int = -1,
     num_masks: int = 3,
     tau: float = 0.15,
+    affinity: Affinity = "cosine",
+    peak: Peak = "positive",
     device: str = "cpu",
     seed: int | None = None,
     weights_sha256: str | None = None,
@@ -61,6 +70,7 @@ def model_subject(
     """
     model = model.to(choose_device(device)).eval()
     wanted = {"cls_attention": tuple(layers), "segmentation_feature": (feature_layer,)}
+    cutting: dict[str, Any] = {"tau": tau, "num_masks": num_masks, "affinity": affinity, "peak": peak}
 
     def read(images: UInt8[Tensor, "b 3 h w"]) -> Reading:
         images = images.to(device)
@@ -69,11 +79,9 @@ def model_subject(
             taps = model.taps(model.normalise(images), wanted)
         features = layout.patches(taps["segmentation_feature"][feature_layer]).float()
         attention = {layer: layout.patches(taps["cls_attention"][layer], dim=-1).float().cpu() for layer in layers}
-        return Reading(
-            attention, layout.grid, lambda: maskcut_batch(features, layout.grid, tau=tau, num_masks=num_masks)
-        )
+        return Reading(attention, layout.grid, lambda: maskcut_batch(features, layout.grid, **cutting))
 
-    return Subject(name, read, seed, weights_sha256)
+    return Subject(name, read, seed, weights_sha256, cutting)
 
 
 def baseline_subject(
@@ -100,6 +108,38 @@ def baseline_subject(
         )
 
     return Subject(name, read, seed if name == "random_heads" else None)
+
+
+def shrunk(subject: Subject, *, size: int) -> Subject:
+    """A subject that sees every image as a square of ``size`` pixels (bilinear with antialiasing)."""
+
+    def read(images: UInt8[Tensor, "b 3 h w"]) -> Reading:
+        seen = F.interpolate(images.float(), (size, size), mode="bilinear", antialias=True)
+        return subject.read(seen.round().clamp(0, 255).to(torch.uint8))
+
+    return replace(subject, read=read)
+
+
+def refined(subject: Subject) -> Subject:
+    """A subject whose masks go through the CRF on the image that it is shown: masks of pixels, not of tokens.
+
+    Source: MaskCut's last step, :func:`wbcore.metrics.crf.refine`.
+    Deviates: the official code brings the result to the photograph's size by bicubic interpolation; here masks with
+    and without CRF take the nearest pixel alike, so that the CRF is all that differs.
+    Raises: ImportError, naming the remedy, when masks are looked at without the optional package.
+    """
+
+    def read(images: UInt8[Tensor, "b 3 h w"]) -> Reading:
+        reading = subject.read(images)
+
+        def find() -> Bool[Tensor, "b m rows cols"]:
+            masks = to_pixels(reading.masks, (images.shape[-2], images.shape[-1])).numpy()
+            pictures = images.permute(0, 2, 3, 1).cpu().numpy()
+            return torch.from_numpy(np.stack([refine(*each) for each in zip(masks, pictures, strict=True)]))
+
+        return replace(reading, find=find)
+
+    return replace(subject, read=read, settings={**subject.settings, "crf": True})
 
 
 def add_noise(

@@ -24,9 +24,11 @@ class DenseRound(NamedTuple):
     seconds: float  # of processor time, in the eigenproblem alone
 
 
-def affinity(features: np.ndarray, tau: float) -> np.ndarray:
-    """``A`` of the features [n, d]: 1 where the cosine exceeds ``tau``, else 1e-5."""
+def affinity(features: np.ndarray, tau: float, *, normalised: bool = True) -> np.ndarray:
+    """``A`` of the features [n, d]: 1 where the cosine (or the inner product) exceeds ``tau``, else 1e-5."""
     features = features.astype(np.float32)
+    if not normalised:
+        return np.where(features @ features.T > tau, 1.0, EPS)
     norms = np.linalg.norm(features, axis=1, keepdims=True)
     unit = features / np.maximum(norms, np.float32(1e-12))
     return np.where(unit @ unit.T > tau, 1.0, EPS)
@@ -53,13 +55,19 @@ def choose(vector: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
 
 
 def dense_maskcut(
-    features: np.ndarray, grid: tuple[int, int], *, tau: float = 0.15, num_masks: int = 3, peak_sign: int | None = None
+    features: np.ndarray,
+    grid: tuple[int, int],
+    *,
+    tau: float = 0.15,
+    num_masks: int = 3,
+    peak_sign: int | None = None,
+    normalised: bool = True,
 ) -> Iterator[DenseRound]:
     """The rounds of MaskCut for features [n, d], one at a time, each solved afresh."""
     painted = np.zeros(features.shape[0], bool)
     previous = np.zeros(grid, bool)
     for index in range(num_masks):
-        affinities = affinity(features * ~painted[:, None], tau)
+        affinities = affinity(features * ~painted[:, None], tau, normalised=normalised)
         start = time.process_time()
         values, vector = second_eigenvector(affinities)
         seconds = time.process_time() - start

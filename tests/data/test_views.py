@@ -2,7 +2,7 @@ import pytest
 
 from tests.data import miniatures
 from wbcore.data.readers import ImageFolder, WeizmannHorses
-from wbcore.data.views import every_other, joined, subset
+from wbcore.data.views import every_other, joined, kept, subset
 from wbcore.errors import InputError
 
 
@@ -49,3 +49,12 @@ def test_every_other_makes_two_halves(tmp_path):
     assert len({dataset.fingerprint, *(half.fingerprint for half in halves)}) == 3
     with pytest.raises(InputError, match="from 2: begin with 0 or 1"):
         every_other(dataset, 2)
+
+
+def test_kept_reads_every_example_once(tmp_path):
+    miniatures.image_folder(tmp_path)
+    dataset = ImageFolder(tmp_path / "imagenet")
+    held = kept(dataset)
+    assert (held.name, held.fingerprint, len(held)) == (dataset.name, dataset.fingerprint, len(dataset))
+    assert [held[place].name for place in range(len(held))] == [dataset[place].name for place in range(len(dataset))]
+    assert held[-1] is held[len(held) - 1]

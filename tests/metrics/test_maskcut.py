@@ -41,6 +41,24 @@ def test_equals_the_dense_official_rules(kind, seed, grid):
     assert np.array_equal(maskcut(tokens, grid).numpy(), expected)
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("tau", [0.0, 0.15, 7.0])
+def test_inner_products_and_the_other_sign_equal_the_dense_rules_too(sign, tau):
+    """Lengths of the features differ by up to four, so that inner products are no cosines."""
+    different = 0
+    for kind, seed, grid in CASES[::8]:
+        tokens = features(kind, seed, grid)
+        tokens = tokens * torch.linspace(0.5, 2.0, len(tokens))[:, None]
+        peak = "positive" if sign == 1 else "negative"
+        for affinity in ("cosine", "dot") if tau < 1 else ("dot",):
+            options = {"tau": tau, "peak_sign": sign, "normalised": affinity == "cosine"}
+            expected = np.stack([found.mask for found in dense_maskcut(tokens.numpy(), grid, **options)])
+            masks = maskcut(tokens, grid, tau=tau, affinity=affinity, peak=peak)
+            assert np.array_equal(masks.numpy(), expected)
+            different += not torch.equal(masks, maskcut(tokens, grid, tau=min(tau, 0.15)))
+    assert different or (sign, tau) == (1, 0.0)  # where inner products and cosines have the same edges
+
+
 def test_the_sign_of_the_eigenvector_matters_only_where_its_peak_has_three_corners():
     """The official rule for both signs, on the vectors of many cuts: the positive peak is ours, and is defined."""
     different = 0
@@ -170,6 +188,8 @@ def test_batch_equals_loop(monkeypatch):
         (torch.ones(13, 5), (1, 13), {}, r"grid 1x13 is too small"),
         (torch.ones(143, 5), GRID, {"tau": 1.0}, r"tau is 1.0"),
         (torch.ones(143, 5), GRID, {"tau": -0.1}, r"tau is -0.1"),
+        (torch.ones(143, 5), GRID, {"tau": -0.1, "affinity": "dot"}, r"tau is -0.1"),
+        (torch.ones(143, 5), GRID, {"tau": float("inf"), "affinity": "dot"}, r"tau is inf"),
         (torch.ones(143, 5), GRID, {"num_masks": 0}, r"num_masks is 0"),
     ],
 )

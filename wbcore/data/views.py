@@ -1,4 +1,4 @@
-"""Data sets made of other data sets: evenly spaced parts, and several joined."""
+"""Data sets made of other data sets: evenly spaced parts, several joined, and one kept in memory."""
 
 import bisect
 import hashlib
@@ -39,6 +39,11 @@ def joined(datasets: Sequence[Dataset], *, name: str) -> Dataset:
         names = ", ".join(dataset.name for dataset in datasets)
         raise InputError(f"{names} cannot be joined, as their classes differ: use them one by one")
     return datasets[0] if len(datasets) == 1 else _Joined(datasets, name)
+
+
+def kept(dataset: Dataset) -> Dataset:
+    """The same examples, read or composed once and held in memory, to be measured many times."""
+    return _Kept(dataset)
 
 
 class _Subset:
@@ -88,3 +93,15 @@ class _Joined:
         part = bisect.bisect_right(self._ends, index)
         start = self._ends[part - 1] if part else 0
         return self._datasets[part][index - start]
+
+
+class _Kept:
+    def __init__(self, dataset: Dataset) -> None:
+        self.name, self.classes, self.fingerprint = dataset.name, dataset.classes, dataset.fingerprint
+        self._examples = [dataset[index] for index in range(len(dataset))]
+
+    def __len__(self) -> int:
+        return len(self._examples)
+
+    def __getitem__(self, index: int) -> Example:
+        return self._examples[index]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -10,9 +11,12 @@ from scipy import ndimage
 from torch import Tensor
 
 from wbcore.errors import InputError
-from wbcore.metrics.normalized_cut import TIE, Cut, equals_maximum, normalized_cut, similarity_graph
+from wbcore.metrics.normalized_cut import TIE, Affinity, Cut, equals_maximum, normalized_cut, similarity_graph
 
 _MAX_EDGES = {"cpu": 2**20, "cuda": 2**30}  # of the graphs held at a time; a CPU gains nothing from large batches
+Peak = Literal["positive", "negative"]
+"""The sign of an eigenvector's entry of largest magnitude."""
+
 _MAX_OVERLAP = 0.5
 _MIN_AREA = 0.01
 _IN_PLANE = np.stack([np.zeros((3, 3)), ndimage.generate_binary_structure(2, 1), np.zeros((3, 3))])
@@ -32,23 +36,35 @@ class Round:
 
 
 def maskcut(
-    features: Float[Tensor, "n d"], grid: tuple[int, int], *, tau: float = 0.15, num_masks: int = 3
+    features: Float[Tensor, "n d"],
+    grid: tuple[int, int],
+    *,
+    tau: float = 0.15,
+    num_masks: int = 3,
+    affinity: Affinity = "cosine",
+    peak: Peak = "positive",
 ) -> Bool[Tensor, "num_masks rows cols"]:
     """The masks of one image on its token grid, in the order they were found; a dropped one is all false.
 
     See :func:`maskcut_batch`, of which this is the batch of one.
     """
-    return maskcut_batch(features[None], grid, tau=tau, num_masks=num_masks)[0]
+    return maskcut_batch(features[None], grid, tau=tau, num_masks=num_masks, affinity=affinity, peak=peak)[0]
 
 
 def maskcut_batch(
-    features: Float[Tensor, "b n d"], grid: tuple[int, int], *, tau: float = 0.15, num_masks: int = 3
+    features: Float[Tensor, "b n d"],
+    grid: tuple[int, int],
+    *,
+    tau: float = 0.15,
+    num_masks: int = 3,
+    affinity: Affinity = "cosine",
+    peak: Peak = "positive",
 ) -> Bool[Tensor, "b num_masks rows cols"]:
     """The masks of several images of one size on their token grid ``(rows, cols)``, each as if it were alone.
 
     The rules of a round, in their order:
 
-    1. *Graph*: affinity 1 between patches whose cosine exceeds ``tau``, else 1e-5.
+    1. *Graph*: affinity 1 between patches whose cosine (or, by ``affinity``, inner product) exceeds ``tau``, else 1e-5.
     2. *Cut*: the second smallest generalised eigenvector ``v``; the foreground is where ``v`` exceeds its mean.
     3. *Side*: if the foreground holds three or four corners of the grid, take the other side; otherwise take
        the side that holds the peak, the entry of largest magnitude.
@@ -64,7 +80,7 @@ def maskcut_batch(
     a negative peak that side is not the foreground, which has one corner at most, and rule 3 returns to the
     peak's side; with a positive peak it is the foreground, and rule 3 takes the other.  In all other cases both signs
     give the peak's side.  So with a negative peak the corners never decide.  Here the peak is positive, the only sign
-    under which both halves of the rule have an effect.
+    under which both halves of the rule have an effect; ``peak`` shows the other.
 
     Where the cut is degenerate (see :class:`~wbcore.metrics.normalized_cut.Cut`) no partition is defined and the
     round finds nothing: an image of one colour has no object.
@@ -75,22 +91,28 @@ def maskcut_batch(
     ``v`` are equally extreme (patches with the same neighbours have the same entry) the seed is one in the largest
     component, where officially rounding errors decide.
     Raises: InputError if ``features`` does not fit ``grid`` or is not finite, if ``grid`` has fewer than two rows or
-    columns, if ``tau`` is not in [0, 1), or if ``num_masks`` is not positive.
+    columns, if ``tau`` is not in [0, 1) (of inner products: negative or infinite), or if ``num_masks`` is not positive.
     """
     together = max(1, _MAX_EDGES.get(features.device.type, 2**28) // features.shape[1] ** 2)
-    masks = [
-        torch.stack([found.mask for found in maskcut_rounds(part, grid, tau=tau, num_masks=num_masks)], dim=1)
+    parts = (
+        maskcut_rounds(part, grid, tau=tau, num_masks=num_masks, affinity=affinity, peak=peak)
         for part in features.split(together)
-    ]
-    return torch.cat(masks)
+    )
+    return torch.cat([torch.stack([found.mask for found in rounds], dim=1) for rounds in parts])
 
 
 def maskcut_rounds(
-    features: Float[Tensor, "b n d"], grid: tuple[int, int], *, tau: float = 0.15, num_masks: int = 3
+    features: Float[Tensor, "b n d"],
+    grid: tuple[int, int],
+    *,
+    tau: float = 0.15,
+    num_masks: int = 3,
+    affinity: Affinity = "cosine",
+    peak: Peak = "positive",
 ) -> Iterator[Round]:
     """The rounds of :func:`maskcut_batch` one by one, with the cuts behind the masks."""
-    _check(features, grid, tau, num_masks)
-    graph = similarity_graph(features, tau)
+    _check(features, grid, tau, num_masks, affinity)
+    graph = similarity_graph(features, tau, affinity=affinity)
     cut = normalized_cut(graph)
     painted = torch.zeros(features.shape[:2], dtype=torch.bool, device=features.device)
     previous = changed = painted
@@ -98,7 +120,7 @@ def maskcut_rounds(
         if index and changed.any():  # an image without new paint keeps its cut: the problem is the same
             where = slice(None) if changed.all() else changed
             cut = cut.updated(where, normalized_cut(graph[where], ~painted[where]))
-        foreground, entries = _side(cut, grid)
+        foreground, entries = _side(cut, grid, peak)
         component = _component(foreground, entries, grid)
         keep = ~cut.degenerate
         if index:
@@ -109,13 +131,14 @@ def maskcut_rounds(
         painted, changed = painted | added, added.any(-1)
 
 
-def _side(cut: Cut, grid: tuple[int, int]) -> tuple[Bool[Tensor, "b n"], Float[Tensor, "b n"]]:
+def _side(cut: Cut, grid: tuple[int, int], peak: Peak) -> tuple[Bool[Tensor, "b n"], Float[Tensor, "b n"]]:
     """Rules 2 and 3: the foreground, and the eigenvector with the sign that makes it large there."""
     rows, cols = grid
     corners = [0, cols - 1, (rows - 1) * cols, rows * cols - 1]
-    vector = cut.vector
-    foreground = vector > vector.mean(-1, keepdim=True) + TIE * vector.amax(-1, keepdim=True)
+    vector = cut.vector if peak == "positive" else -cut.vector
+    foreground = vector > vector.mean(-1, keepdim=True) + TIE * cut.vector.amax(-1, keepdim=True)
     reverse = foreground[:, corners].sum(-1, keepdim=True) >= 3
+    reverse |= peak == "negative"  # then the peak is never foreground
     return foreground ^ reverse, torch.where(reverse, -vector, vector)
 
 
@@ -137,7 +160,7 @@ def _iou(a: Bool[Tensor, "b n"], b: Bool[Tensor, "b n"]) -> Float[Tensor, "b"]:
     return (a & b).sum(-1) / (a | b).sum(-1)
 
 
-def _check(features: Tensor, grid: tuple[int, int], tau: float, num_masks: int) -> None:
+def _check(features: Tensor, grid: tuple[int, int], tau: float, num_masks: int, affinity: Affinity) -> None:
     rows, cols = grid
     if rows < 2 or cols < 2:
         raise InputError(f"grid {rows}x{cols} is too small to cut: give at least 2 rows and 2 columns of patches")
@@ -151,7 +174,9 @@ def _check(features: Tensor, grid: tuple[int, int], tau: float, num_masks: int) 
     if not features.isfinite().all():
         bad = (~features.isfinite()).sum().item()
         raise InputError(f"features hold {bad} values that are NaN or infinite: check the model and its input")
-    if not 0 <= tau < 1:
+    if affinity == "dot" and not 0 <= tau < float("inf"):
+        raise InputError(f"tau is {tau}, but a threshold of inner products must be finite and not negative")
+    if affinity == "cosine" and not 0 <= tau < 1:
         raise InputError(f"tau is {tau}, but a cosine threshold must lie in [0, 1): the official value is 0.15")
     if num_masks < 1:
         raise InputError(f"num_masks is {num_masks}: ask for at least one mask")

@@ -9,6 +9,7 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from functools import partial
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +24,9 @@ DEGENERATE_GAP = 1e-8
 
 Graph = Int8[Tensor, "b n n"] | Float32[Tensor, "b n n"]
 """Edges between the tokens of each image, 0 or 1."""
+
+Affinity = Literal["cosine", "dot"]
+"""What is compared with the threshold: cosines, or inner products of features as long as they are."""
 
 TIE = 1e-8
 """Entries of an eigenvector that differ by less than this part of its peak are equal."""
@@ -73,22 +77,23 @@ def _exact_products(device: torch.device) -> Iterator[None]:
         torch.set_float32_matmul_precision(allowed)
 
 
-def similarity_graph(features: Float[Tensor, "b n d"], tau: float) -> Graph:
-    """The 0/1 matrix of token pairs whose cosine exceeds ``tau``, exactly symmetric.
+def similarity_graph(features: Float[Tensor, "b n d"], tau: float, *, affinity: Affinity = "cosine") -> Graph:
+    """The 0/1 matrix of token pairs whose affinity exceeds ``tau``, exactly symmetric.
 
-    A token whose feature is zero has cosine 0 with every token, itself included.  The entries are int8 on the CPU
-    and float32 elsewhere, as suits the product that follows.
+    A token whose feature is zero has cosine and inner product 0 with every token, itself included.  The entries are
+    int8 on the CPU and float32 elsewhere, as suits the product that follows.
 
-    Source: CutLER, ``maskcut.py``, affinity matrix (cosine in float32, strict inequality).
+    Source: CutLER, ``maskcut.py``, affinity matrix (cosine in float32, strict inequality); ``"dot"`` is CRATE,
+    appendix B.4: inner products summed over heads, which are those of all heads' features in one row.
     """
     b, n, _ = features.shape
     dtype = torch.int8 if features.device.type == "cpu" else torch.float32
     graph = torch.empty(b, n, n, device=features.device, dtype=dtype)
     with _exact_products(features.device):
-        unit = F.normalize(features.float(), dim=-1)
+        tokens = F.normalize(features.float(), dim=-1) if affinity == "cosine" else features.float()
         for start in range(0, n, _ROWS):  # the upper triangle and its mirror: half the work, no one-sided edge
             stop = min(start + _ROWS, n)
-            torch.gt(unit[:, start:stop] @ unit[:, start:].mT, tau, out=graph[:, start:stop, start:])
+            torch.gt(tokens[:, start:stop] @ tokens[:, start:].mT, tau, out=graph[:, start:stop, start:])
             graph[:, stop:, start:stop] = graph[:, start:stop, stop:].mT
     return graph
 
