@@ -79,7 +79,8 @@ def use_style() -> None:
 def colour(model: str) -> str:
     """A model's colour; with registers a darker shade of what the same network has without them."""
     if registers := re.fullmatch(r"(.+)_reg\d+", model):
-        return to_hex(0.6 * np.array(to_rgb(colour(registers[1]))))
+        red, green, blue = to_rgb(colour(registers[1]))
+        return to_hex((0.6 * red, 0.6 * green, 0.6 * blue))
     return COLOURS.get(model, _BASELINE)
 
 
