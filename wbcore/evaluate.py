@@ -52,12 +52,14 @@ class Measurement:
     split: str
     size: int
     limit: int | None = None
+    seed: int = 1
+    """Of composed scenes: those of two seeds share neither what is shown nor where."""
 
     def open(self, data_root: Path | str | None = None, limit: int | None = None) -> Dataset:
         """The data set, with no more than ``limit`` images (default: the profile's own limit)."""
         count = self.limit if limit is None else limit
         if self.data == "cutouts":
-            return CutoutScenes(self.split, size=self.size, count=200 if count is None else count)
+            return CutoutScenes(self.split, size=self.size, count=200 if count is None else count, seed=self.seed)
         dataset = open_dataset(self.data, data_root=data_root, split=self.split)
         return dataset if count is None else subset(dataset, count)
 

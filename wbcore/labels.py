@@ -33,6 +33,8 @@ PAPER_LABELS = {
     "vit_small_dino": "ViT-S/8, DINO",
     "vit_base_dino": "ViT-B/8, DINO",
     "vit_dino": "ViT, DINO",
+    "dinov2_giant": "DINOv2 ViT-g/14",
+    "dinov2_large": "DINOv2 ViT-L/14",
 }
 """The same for models that stand in the papers' tables and have no records here."""
 
@@ -82,6 +84,17 @@ VARIANT_LABELS = {
     "plain": "DoViT, neither",
 }
 
+TOKEN_LABELS = {
+    "cls": "class token",
+    "register": "register",
+    "outliers": "outliers",
+    "former": "former outliers",
+    "normal": "normal",
+    "border": "border",
+    "corners": "corners",
+}
+"""What tables and figures call a kind of token; ``former`` are patches that were outliers without a register."""
+
 
 def label(model: str) -> str:
     """A subject's name in tables and figures: ``crate_layer3`` is "CRATE, layer 3"."""
@@ -92,13 +105,28 @@ def label(model: str) -> str:
         return f"{DECODER_LABELS[segmenter.decoder]}, {backbone_label(segmenter.backbone)}, {setting}"
     if model.endswith("_imagenette"):
         return f"{label(model.removesuffix('_imagenette'))}, trained on Imagenette"
-    if patches := re.fullmatch(r"(.+)_(outliers|normal|border|corners)", model):
-        return f"{label(patches[1])}: {patches[2]}"
+    if model not in LABELS and (tokens := re.fullmatch(rf"(.+)_({'|'.join(TOKEN_LABELS)})", model)):
+        return f"{label(tokens[1])}: {TOKEN_LABELS[tokens[2]]}"
     if registers := re.fullmatch(r"(.+)_reg(\d+)", model):
         number = int(registers[2])
         return f"{label(registers[1])}, {number} register{'s' if number > 1 else ''}"
+    if setting := re.fullmatch(r"(.+)_(tau|dot|masks|size|crf|negative)(\d*)", model):
+        return f"{label(setting[1])}, {maskcut_label(setting[2], setting[3])}"
     name, step, number = step_of(model)
     return (LABELS | PAPER_LABELS).get(name, name) + (f", {step} {number}" if step else "")
+
+
+def maskcut_label(setting: str, number: str = "") -> str:
+    """How MaskCut was run, where not as in Table 1: ``tau``, ``5`` is "τ = 0.05"."""
+    if setting in ("tau", "dot"):
+        return ("inner products, " if setting == "dot" else "") + f"τ = {int(number) / 100:g}"
+    if setting == "masks":
+        return f"{number} mask{'' if number == '1' else 's'}"
+    return {
+        "negative": "negative peak",
+        "size": f"{number} px",
+        "crf": f"CRF at {number} px" if number else "CRF",
+    }[setting]
 
 
 def backbone_label(backbone: str) -> str:

@@ -73,11 +73,19 @@ def shown_batches(
     model: Backbone, dataset: Dataset | Sequence[Example], *, size: int | None = None
 ) -> Iterator[Float[Tensor, "_b c s s"]]:
     """The images as :meth:`Backbone.normalise` makes them, on the model's device; ``size`` as in :func:`read_norms`."""
+    for _, shown in example_batches(model, dataset, size=size):
+        yield shown
+
+
+def example_batches(
+    model: Backbone, dataset: Dataset | Sequence[Example], *, size: int | None = None
+) -> Iterator[tuple[list[Example], Float[Tensor, "_b c s s"]]]:
+    """:func:`shown_batches`, each with the examples that it shows."""
     size = size or model.config.size[0]
     for first in tqdm(range(0, len(dataset), BATCH), desc="images", disable=None, leave=False):
         examples = [dataset[index] for index in range(first, min(first + BATCH, len(dataset)))]
         images = torch.stack([resize(example.image, size) for example in examples])
-        yield model.normalise(images.to(model.position.device))
+        yield examples, model.normalise(images.to(model.position.device))
 
 
 def border(grid: tuple[int, int]) -> Float[Tensor, "p"]:

@@ -51,6 +51,12 @@ METRIC_LABELS = {
     "norms/neighbour_cosine": "cosine to neighbours",
     "norms/at_corners": "share in the corners",
     "norms/position_share": "most frequent position",
+    "local/position_top1": "position top-1",
+    "local/position_distance": "distance",
+    "local/reconstruction": "L2 error",
+    "local/mean_patch": "L2 error of the mean patch",
+    "global/top1": "top-1",
+    "global/spread": "deviation over the choices",
     "parameters": "million",
 }
 
@@ -78,6 +84,10 @@ _UNITS = {
     "norms/median": Unit(""),
     "norms/largest": Unit(""),
     "norms/neighbour_cosine": Unit("", digits=3),
+    "local/position_distance": Unit("patches", digits=2),
+    "local/reconstruction": Unit("", digits=2),
+    "local/mean_patch": Unit("", digits=2),
+    "global/spread": Unit("points", 100, digits=2),
     "speed/throughput": Unit("images/s"),
     "speed/fps": Unit("images/s"),
     "speedup/throughput": Unit("×", digits=2),
