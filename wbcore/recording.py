@@ -21,6 +21,7 @@ from wbcore.models import model_config
 from wbcore.norm_recording import norm_cells
 from wbcore.objective import objective_by_layer
 from wbcore.probe_recording import global_cells, local_cells
+from wbcore.outlier_recording import outlier_cells
 from wbcore.provenance import provenance
 from wbcore.recognition import HeldOut, held_out, recognition, recorded_as
 from wbcore.records import RESULTS, Record, save_records
@@ -324,6 +325,7 @@ ARTEFACTS: dict[str, Callable[[Place], Iterator[Cell]]] = {
     "dovit_street480": partial(segmentation_cells, "street480", study="dovit_gpu"),
     **{study: partial(_networks, study) for study in ("skip_and_projection", "registers")},
     "registers_norms": norm_cells,
+    "registers_segmentation": outlier_cells,
     "registers_local_probes": local_cells,
     "registers_global_probes": global_cells,
     "registers_lost": lost_cells,
