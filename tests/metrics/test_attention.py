@@ -16,6 +16,8 @@ from wbcore.metrics.attention import (
     head_iou,
     keep_entries,
     keep_mass,
+    kept_by_entries,
+    kept_by_mass,
     label_counts,
     label_iou,
     nested_iou,
@@ -291,3 +293,14 @@ def test_nested_masks_need_an_object():
         nested_iou(torch.ones(2, 3), torch.zeros(1, 3), torch.ones(3))
     with pytest.raises(InputError, match="NaN"):
         nested_iou(torch.full((2, 3), torch.nan), torch.ones(1, 3), torch.ones(3))
+
+
+@pytest.mark.parametrize(("keep", "count"), [(keep_mass, kept_by_mass), (keep_entries, kept_by_entries)])
+def test_counts_of_kept_entries_are_those_of_the_masks(keep, count):
+    attn, shares = softmax_rows(2, 3, 101, seed=13), (0.05, 0.2, 0.6, 0.95, 1.0)
+    attn[0, 0], attn[1, 1] = 1 / 101, 0
+    counts = count(attn, shares)
+    for place, share in enumerate(shares):
+        assert torch.equal(counts[..., place], keep(attn, share).sum(-1))
+    with pytest.raises(InputError, match=r"share is 1\.5"):
+        count(attn, (0.5, 1.5))

@@ -7,6 +7,7 @@ and its interval are :func:`wbcore.metrics.intervals.bootstrap_mean`.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import torch
@@ -45,8 +46,7 @@ def keep_mass(attn: Float[Tensor, "*batch n"], share: float) -> Bool[Tensor, "*b
     """
     _check(attn, share)
     values, order = attn.double().sort(dim=-1, descending=True, stable=True)
-    reached = values.cumsum(-1)
-    kept = reached - values < share * _SLACK * reached[..., -1:]
+    kept = _within(values, torch.tensor([share], dtype=torch.float64, device=attn.device)).squeeze(-2)
     return torch.zeros_like(kept).scatter(-1, order, kept)
 
 
@@ -59,14 +59,40 @@ def keep_entries(attn: Float[Tensor, "*batch n"], share: float) -> Bool[Tensor, 
     Raises: InputError if ``share`` is not in (0, 1] or ``attn`` has NaN, infinite or negative entries.
     """
     _check(attn, share)
-    count = math.ceil(share * _SLACK * attn.shape[-1])
+    count = _count(share, attn.shape[-1])
     order = attn.sort(dim=-1, descending=True, stable=True).indices
     return torch.zeros_like(attn, dtype=torch.bool).scatter(-1, order[..., :count], True)
 
 
-def _check(attn: Float[Tensor, "*batch n"], share: float) -> None:
-    if not 0 < share <= 1:
-        raise InputError(f"share is {share}: give a share above 0 and at most 1, such as 0.6")
+def kept_by_mass(attn: Float[Tensor, "*batch n"], shares: Sequence[float]) -> Int[Tensor, "*batch s"]:
+    """How many entries of each row :func:`keep_mass` keeps, for several shares at once.  Raises: as it does."""
+    _check(attn, *shares)
+    values = attn.double().sort(dim=-1, descending=True).values
+    return _within(values, torch.tensor(shares, dtype=torch.float64, device=attn.device)).sum(-1)
+
+
+def kept_by_entries(attn: Float[Tensor, "*batch n"], shares: Sequence[float]) -> Int[Tensor, "*batch s"]:
+    """How many entries of each row :func:`keep_entries` keeps, for several shares at once.  Raises: as it does."""
+    _check(attn, *shares)
+    counts = torch.tensor([_count(share, attn.shape[-1]) for share in shares], device=attn.device)
+    return counts.expand(*attn.shape[:-1], -1)
+
+
+def _within(values: Float[Tensor, "*batch n"], shares: Float[Tensor, "s"]) -> Bool[Tensor, "*batch s n"]:
+    """Of entries in descending order, those before which less than a share of the mass lies."""
+    reached = values.cumsum(-1)
+    limits = shares[:, None] * _SLACK * reached[..., None, -1:]
+    return (reached - values)[..., None, :] < limits
+
+
+def _count(share: float, n: int) -> int:
+    return math.ceil(share * _SLACK * n)
+
+
+def _check(attn: Float[Tensor, "*batch n"], *shares: float) -> None:
+    for share in shares:
+        if not 0 < share <= 1:
+            raise InputError(f"share is {share}: give a share above 0 and at most 1, such as 0.6")
     if attn.isnan().any():
         raise InputError("attn has NaN entries: look for the layer where they begin, masks of NaN mean nothing")
     if not ((attn >= 0) & attn.isfinite()).all():
@@ -169,7 +195,7 @@ def nested_iou(
     Source: CRATE, Eq. (13), before its maximum over heads.
     Raises: NoObjectError if there is no target or one is nowhere; InputError for NaN, infinite or negative entries.
     """
-    _check(attn, 1.0)
+    _check(attn)
     areas = targets.double().sum(-1)
     if not len(areas) or not areas.all():
         raise NoObjectError("no object: the annotation has no label to compare with, leave this image out")

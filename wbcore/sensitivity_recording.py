@@ -1,0 +1,177 @@
+"""What is recorded of the readings of coarse segmentation: the subjects, their sizes, and the images to choose on."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import cache, partial
+from pathlib import Path
+from typing import Any, Literal
+
+from wbcore.cells import Cell, Place
+from wbcore.checkpoints import load_model
+from wbcore.components import untrained_model
+from wbcore.data.cutouts import CutoutScenes
+from wbcore.data.example import Dataset
+from wbcore.data.registry import open_dataset
+from wbcore.data.views import every_other
+from wbcore.files import sha256
+from wbcore.models import model_config
+from wbcore.norm_recording import PRETRAINED, fix
+from wbcore.provenance import provenance
+from wbcore.records import Record
+from wbcore.segmentation_study import VIT_TINY, pretrained_backbone
+from wbcore.sensitivity import STEPS, Shown, attention_subject, read_scores, show
+from wbcore.sensitivity_records import Scored, lead_record, subject_records
+from wbcore.study import OTHER_READINGS, find_study, finished_cells, variant_of
+from wbcore.subjects import Subject, baseline_subject
+
+CLEAN = f"{PRETRAINED}_clean"
+"""The pretrained ViT with its outlier tokens left out of every mask."""
+BLOB, BLOB14 = "centred_blob", "centred_blob_grid14"
+LAB = ("crate", "crate_mlp", "crate_mhsa", "vit")
+UNTRAINED = ("untrained_crate", "untrained_vit")
+Part = Literal["held_back", "scored"]
+SCENES: dict[Part, int] = {"held_back": 100, "scored": 200}
+SCENE_SIZE = 288
+"""Pixels.  Scenes are composed larger than any model sees them, so that all are compared on the same annotation."""
+PATCHES = {PRETRAINED: 16, CLEAN: 16}
+SIDES: dict[str, tuple[int, ...]] = {PRETRAINED: (14, 9, 18), CLEAN: (14, 9, 18), BLOB14: (14, 18)}
+"""Tokens along a side, a subject's own first: 9, 12 and 18 are 72, 96 and 144 px at patches of 8."""
+PAIRS = (
+    ("crate", "vit"),
+    ("crate", "crate_mlp"),
+    ("crate_mlp", "crate_mhsa"),
+    ("crate_mhsa", "vit"),
+    ("crate", PRETRAINED),
+    ("crate", CLEAN),
+    ("crate", BLOB),
+    ("crate", "random_heads"),
+    ("crate", "untrained_crate"),
+    ("vit", BLOB),
+    (PRETRAINED, BLOB14),
+    (CLEAN, BLOB14),
+)
+"""Of which the lead of the first is recorded under all readings."""
+_STEPS = tuple(step for step in STEPS[1:] if step != "own_share")
+_KEPT = {
+    **dict.fromkeys(("random_heads", *UNTRAINED), ("own_rule",)),
+    **dict.fromkeys(("crate", "vit"), (*_STEPS, "best_head", "mass10", "mass90", "grid18")),
+}
+"""Of which readings values image by image are kept; else :data:`_STEPS` and the best head."""
+
+
+def images(data: str, part: Part, data_root: Path | None) -> Dataset:
+    """The images on which readings are chosen, or those that are scored; they have none in common.
+
+    COCO-200: its two splits.  Horses: every other image.  Scenes: those of training, and of objects and backgrounds
+    that were not in it.
+    """
+    held_back = part == "held_back"
+    if data == "cutouts":
+        return CutoutScenes("train" if held_back else "segmentation", size=SCENE_SIZE, count=SCENES[part])
+    if data == "weizmann":
+        return every_other(open_dataset(data, data_root=data_root), 0 if held_back else 1)
+    return open_dataset(data, data_root=data_root, split="train" if held_back else "val")
+
+
+def sensitivity_cells(place: Place) -> Iterator[Cell]:
+    """Every subject and pair at hand, on photographs where a ``data_root`` is given, and on scenes.
+
+    The pretrained ViT only where its weights are; the other readings of CRATE's text once they are trained.
+    """
+    weights = {
+        variant_of(model): path
+        for study in ("table2", "skip_and_projection")
+        for seed, model, path in finished_cells(study, place.runs)
+        if seed == 0
+    }
+    names = [name for name in (*LAB, *OTHER_READINGS) if name in weights]
+    if place.data_root is not None and (Path(place.data_root) / "weights" / VIT_TINY).is_file():
+        names += [PRETRAINED, CLEAN, BLOB14]
+    names += [*UNTRAINED, "random_heads", BLOB]
+    subject = cache(partial(_subject, weights, place))
+    for data in ("coco200", "weizmann", "cutouts"):
+        if data != "cutouts" and place.data_root is None:
+            continue
+        shown = cache(partial(_show, data, place))
+        scored = cache(partial(_score, subject, shown))
+        for name in names:
+            seed = None if name.startswith((PRETRAINED, BLOB)) else 0
+            yield Cell(name, seed, data, partial(_measure, name, subject, scored, data, place))
+        for pair in PAIRS:
+            if set(pair) <= set(names):
+                yield Cell("_over_".join(pair), 0, data, partial(_lead, pair, scored, data, place))
+
+
+def _subject(weights: dict[str, Path], place: Place, name: str) -> tuple[Subject, dict[str, Any]]:
+    """A subject, and what its records say of how it was made."""
+    lab = model_config(find_study("table2").models[0])
+    if name in (BLOB, BLOB14, "random_heads"):
+        baseline = "centred_blob" if name == BLOB14 else name
+        made = baseline_subject(baseline, patch_size=lab.patch_size, layers=(0,), heads=lab.heads)
+        return replace(made, name=name), {}
+    make = partial(attention_subject, name=name, device=place.device)
+    if name in UNTRAINED:
+        model = untrained_model(f"{name.removeprefix('untrained_')}_lab_patch8_72")
+        return make(model, seed=0), {}
+    if name in weights:
+        model, card = load_model(weights[name])
+        return make(model, seed=card.seed, weights_sha256=sha256(weights[name])), {}
+    model, origin = pretrained_backbone("vit_tiny", data_root=place.data_root)
+    made = partial(make, model, weights_sha256=origin["weights_sha256"])
+    if name == PRETRAINED:
+        return made(), {}
+    photographs = open_dataset("coco200", data_root=place.data_root, split="train")
+    threshold = fix(model.to(place.device).eval(), photographs).threshold
+    settings = {"outliers_above": None if threshold is None else round(threshold, 4), "fixed_on": photographs.name}
+    return made(outliers_above=threshold), settings
+
+
+def _show(data: str, place: Place, part: Part, size: int, patch_size: int) -> Shown:
+    return show(images(data, part, place.data_root), size=size, patch_size=patch_size)
+
+
+def _score(
+    subject: Callable[[str], tuple[Subject, dict[str, Any]]], shown: Callable[[Part, int, int], Shown], name: str
+) -> Scored:
+    one, patch_size = subject(name)[0], PATCHES.get(name, 8)
+    parts: dict[Part, dict[int, Any]] = {"held_back": {}, "scored": {}}
+    for part, found in parts.items():
+        for side in SIDES.get(name, (9, 12, 18)):
+            found[side] = read_scores(one, shown(part, side * patch_size, patch_size))
+    return Scored(**parts)
+
+
+def _common(data: str, place: Place, command: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What all records of a data set say: their fields, and their settings."""
+    scored, held_back = (images(data, part, place.data_root) for part in ("scored", "held_back"))
+    common = {"data": data, "data_sha256": scored.fingerprint, "command": command, **provenance(place.device)}
+    return common, {"dataset": scored.name, "chosen_on": held_back.name, "chosen_on_images": len(held_back)}
+
+
+def _measure(
+    name: str,
+    subject: Callable[[str], tuple[Subject, dict[str, Any]]],
+    scored: Callable[[str], Scored],
+    data: str,
+    place: Place,
+    command: str,
+) -> list[Record]:
+    started = time.monotonic()
+    one, settings = subject(name)
+    found = scored(name)
+    common, protocol = _common(data, place, command)
+    common |= {"seeds": () if one.seed is None else (one.seed,), "weights_sha256": one.weights_sha256}
+    protocol |= {"size": found.side * PATCHES.get(name, 8), **settings}
+    keep = _KEPT.get(name, (*_STEPS, "best_head"))
+    records = subject_records(name, found, keep=keep, common=common, settings=protocol)
+    seconds = round(time.monotonic() - started, 1)
+    return [replace(record, seconds=seconds) for record in records]
+
+
+def _lead(
+    pair: tuple[str, str], scored: Callable[[str], Scored], data: str, place: Place, command: str
+) -> list[Record]:
+    common, protocol = _common(data, place, command)
+    left, right = (scored(name) for name in pair)
+    return [lead_record(pair, left, right, common={**common, "seeds": (0,)}, settings=protocol)]
