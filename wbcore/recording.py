@@ -26,6 +26,7 @@ from wbcore.provenance import provenance
 from wbcore.recognition import HeldOut, held_out, recognition, recorded_as
 from wbcore.records import RESULTS, Record, save_records
 from wbcore.segmentation_recording import segmentation_cells
+from wbcore.sensitivity_recording import sensitivity_cells
 from wbcore.speed import speed_cells
 from wbcore.study import RUNS, TRANSFERS, cell_folder, find_study, finished_cells, variant_of
 from wbcore.subjects import Subject, baseline_subject, model_subject, noisy
@@ -319,6 +320,7 @@ ARTEFACTS: dict[str, Callable[[Place], Iterator[Cell]]] = {
     "fig10_epochs": _fig10,
     "fig11_12_noise": _fig11_12,
     "eq2_objective_by_layer": _eq2,
+    "sensitivity": sensitivity_cells,
     "dovit_street": partial(segmentation_cells, "street"),
     "dovit_scenes": partial(segmentation_cells, "scenes"),
     "dovit_speed": _dovit_speed,
