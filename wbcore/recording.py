@@ -14,6 +14,7 @@ from wbcore.data.example import Dataset
 from wbcore.errors import InputError
 from wbcore.evaluate import Kind, Measurement, resize, segmentation
 from wbcore.files import sha256
+from wbcore.linear_recording import linear_cells
 from wbcore.lost_recording import lost_cells
 from wbcore.metrics.intervals import bootstrap_mean
 from wbcore.metrics.pca import RULES
@@ -331,6 +332,7 @@ ARTEFACTS: dict[str, Callable[[Place], Iterator[Cell]]] = {
     "registers_local_probes": local_cells,
     "registers_global_probes": global_cells,
     "registers_lost": lost_cells,
+    "registers_linear": linear_cells,
 }
 
 
