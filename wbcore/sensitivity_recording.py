@@ -20,7 +20,7 @@ from wbcore.norm_recording import PRETRAINED, fix
 from wbcore.provenance import provenance
 from wbcore.records import Record
 from wbcore.segmentation_study import VIT_TINY, pretrained_backbone
-from wbcore.sensitivity import STEPS, Shown, attention_subject, read_scores, show
+from wbcore.sensitivity import Shown, attention_subject, read_scores, show
 from wbcore.sensitivity_records import Scored, lead_record, subject_records
 from wbcore.study import OTHER_READINGS, find_study, finished_cells, variant_of
 from wbcore.subjects import Subject, baseline_subject
@@ -52,12 +52,15 @@ PAIRS = (
     (CLEAN, BLOB14),
 )
 """Of which the lead of the first is recorded under all readings."""
-_STEPS = tuple(step for step in STEPS[1:] if step != "own_share")
 _KEPT = {
     **dict.fromkeys(("random_heads", *UNTRAINED), ("own_rule",)),
-    **dict.fromkeys(("crate", "vit"), (*_STEPS, "best_head", "mass10", "mass90", "grid18")),
+    **dict.fromkeys(
+        ("crate", "vit"),
+        ("pixels", "fixed_head", "own_layer", "own_rule", "best_head", "mass10", "mass90", "grid18"),
+    ),
 }
-"""Of which readings values image by image are kept; else :data:`_STEPS` and the best head."""
+"""Of which readings values image by image are kept, where that is not :data:`_COMPARED`."""
+_COMPARED = ("pixels", "own_rule", "best_head")
 
 
 def images(data: str, part: Part, data_root: Path | None) -> Dataset:
@@ -163,7 +166,7 @@ def _measure(
     common, protocol = _common(data, place, command)
     common |= {"seeds": () if one.seed is None else (one.seed,), "weights_sha256": one.weights_sha256}
     protocol |= {"size": found.side * PATCHES.get(name, 8), **settings}
-    keep = _KEPT.get(name, (*_STEPS, "best_head"))
+    keep = _KEPT.get(name, _COMPARED)
     records = subject_records(name, found, keep=keep, common=common, settings=protocol)
     seconds = round(time.monotonic() - started, 1)
     return [replace(record, seconds=seconds) for record in records]

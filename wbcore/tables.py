@@ -58,6 +58,15 @@ METRIC_LABELS = {
     "global/top1": "top-1",
     "global/spread": "deviation over the choices",
     "parameters": "million",
+    "reading/paper": "the paper's reading",
+    "reading/pixels": "at pixels",
+    "reading/fixed_head": "fixed head",
+    "reading/own_layer": "own layer",
+    "reading/own_rule": "own layer, share, rule",
+    "reading/best_head": "own layer, share, rule, best head",
+    "reading/mass10": "10 % of mass",
+    "reading/mass90": "90 % of mass",
+    "reading/grid18": "18 × 18 tokens",
 }
 
 _PLACES = {name: place for place, name in enumerate(DetectionScores._fields)}
