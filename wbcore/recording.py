@@ -16,6 +16,7 @@ from wbcore.evaluate import Kind, Measurement, resize, segmentation
 from wbcore.files import sha256
 from wbcore.linear_recording import linear_cells
 from wbcore.lost_recording import lost_cells
+from wbcore.maskcut_recording import crf_cells, setting_cells
 from wbcore.metrics.intervals import bootstrap_mean
 from wbcore.metrics.pca import RULES
 from wbcore.models import model_config
@@ -327,6 +328,8 @@ ARTEFACTS: dict[str, Callable[[Place], Iterator[Cell]]] = {
     "dovit_speed": _dovit_speed,
     "dovit_street480": partial(segmentation_cells, "street480", study="dovit_gpu"),
     **{study: partial(_networks, study) for study in ("skip_and_projection", "registers")},
+    "table1_crf": crf_cells,
+    "maskcut_settings": setting_cells,
     "registers_norms": norm_cells,
     "registers_segmentation": outlier_cells,
     "registers_local_probes": local_cells,
