@@ -117,6 +117,12 @@ def test_cls_attention_is_the_first_row_of_the_full_map(layer, tokens):
     torch.testing.assert_close(row.sum(-1), torch.ones(2, HEADS), atol=1e-5, rtol=0)
 
 
+def test_prefix_attention_is_the_first_rows_of_the_full_map(layer, tokens):
+    full = attention_maps(layer.queries(tokens), layer.keys(tokens))
+    torch.testing.assert_close(layer.prefix_attention(tokens, 3), full[:, :, :3], atol=1e-5, rtol=1e-4)
+    assert torch.equal(layer.prefix_attention(tokens, 1)[:, :, 0], layer.cls_attention(tokens))
+
+
 class Shapes(TorchDispatchMode):
     """The shapes of all tensors that any operator gives."""
 

@@ -103,8 +103,11 @@ class Attention(nn.Module, ABC):
         Source: CRATE, Eqs. (10) and (11).  Deviates: the softmax also runs over the class token and the registers,
         as it does in the forward pass and in the official code; the shares of the patches keep their proportions.
         """
-        query = self.queries(tokens[:, :1])
-        scores = (query @ self.keys(tokens).transpose(-1, -2)).squeeze(-2)
+        return self.prefix_attention(tokens, 1).squeeze(-2)
+
+    def prefix_attention(self, tokens: Float[Tensor, "b n dim"], count: int) -> Float[Tensor, "b h {count} n"]:
+        """The first ``count`` rows of every head's attention map: those of the class token and of registers."""
+        scores = self.queries(tokens[:, :count]) @ self.keys(tokens).transpose(-1, -2)
         return (scores * self.scale).softmax(dim=-1)
 
     def split_heads(self, projected: Float[Tensor, "b n hd"]) -> Float[Tensor, "b h n d"]:

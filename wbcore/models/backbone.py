@@ -27,6 +27,7 @@ TAPS = (
     "tokens",
     "tokens_after_attention",
     "cls_attention",
+    "prefix_attention",
     "projections",
     "queries",
     "keys",
@@ -182,13 +183,15 @@ class Block(nn.Module):
             return tokens + self.drop_path(self.scale_feedforward(self.feedforward(tokens)))
         return self.feedforward(tokens)
 
-    def tap(self, name: str, tokens: Float[Tensor, "b n d"]) -> Tensor:
-        """The value called ``name`` that this layer computes from its input ``tokens``."""
+    def tap(self, name: str, tokens: Float[Tensor, "b n d"], num_prefix: int) -> Tensor:
+        """The value called ``name`` that this layer computes from its input ``tokens``; the first are no patches."""
         if name == "tokens_after_attention":
             return self.after_attention(tokens)
         normed = self.norm(tokens)
         if name == "cls_attention":
             return self.attention.cls_attention(normed)
+        if name == "prefix_attention":
+            return self.attention.prefix_attention(normed, num_prefix)
         return getattr(self.attention, name)(normed).transpose(1, 2).flatten(2)
 
 
@@ -279,6 +282,7 @@ class Backbone(nn.Module):
         - ``tokens`` ``[b, n, dim]``: after the layer.
         - ``tokens_after_attention`` ``[b, n, dim]``: half way through it, before ISTA or MLP.
         - ``cls_attention`` ``[b, heads, n]``: the class token's attention row of each head.
+        - ``prefix_attention`` ``[b, heads, 1 + num_registers, n]``: its row and those of the registers.
         - ``projections`` (MSSA), ``queries``, ``keys``, ``values`` ``[b, n, heads·dim_head]``: heads concatenated.
         - ``segmentation_feature`` ``[b, n, heads·dim_head]``: what MaskCut and PCA read; projections or keys.
 
@@ -294,7 +298,7 @@ class Backbone(nn.Module):
             here = [request for request in requests if request[2] == index]
             for name, layer, _ in here:
                 if name != "tokens":
-                    found[name][layer] = self.blocks[index].tap(source[name], tokens)
+                    found[name][layer] = self.blocks[index].tap(source[name], tokens, self.config.num_prefix)
             later = [request for request in requests if request[2] > index]
             if not later and not any(name == "tokens" for name, _, _ in here):
                 break
