@@ -80,8 +80,8 @@ def cell(place, subject):
 
 def test_every_intervention_is_recorded_by_layer(place):
     records = cell(place, PRETRAINED)
-    endings = (PRETRAINED, f"{PRETRAINED}_masked", f"{PRETRAINED}_masked_rand", f"{PRETRAINED}_masked_edge")
-    for name in (*endings, CURED, f"{CURED}_masked", ALONE):
+    endings = (PRETRAINED, f"{PRETRAINED}_clean", f"{PRETRAINED}_clean_rand", f"{PRETRAINED}_clean_edge")
+    for name in (*endings, CURED, f"{CURED}_clean", ALONE):
         for layer in range(1, CONFIG.depth + 1):
             for rule in SHOWN_RULES:
                 (found,) = select(records, metric=f"attention_miou/{rule}", model=f"{name}_layer{layer}")
@@ -109,8 +109,8 @@ def test_a_lab_model_is_recorded_as_what_it_is(place):
     assert {record.seeds for record in records} == {(0,)}
     assert len({record.weights_sha256 for record in records}) == 1
     assert select(records, metric="tail/kurtosis", model="vit_reg4")
-    assert select(records, metric="attention_miou/entries20", model="vit_reg4_masked_layer3")
+    assert select(records, metric="attention_miou/entries20", model="vit_reg4_clean_layer3")
     for metric in ("mass60", "entries20"):
-        (blob,) = select(cell(place, "centred_blob"), metric=f"attention_miou/{metric}", model="centred_blob_patch8")
+        (blob,) = select(cell(place, "centred_blob"), metric=f"attention_miou/{metric}", model="centred_blob")
         assert blob.seeds == ()
         assert blob.n == 11

@@ -111,7 +111,7 @@ def test_miou_is_the_one_of_every_other_chapter(model, dataset, reading, recorde
 
 def test_masks_without_outliers_by_hand(reading, dataset, recorder):
     outlier = reading.outliers(THRESHOLD)
-    records = recorder.segmentation(reading, "double_masked", origin=ORIGIN, without=outlier)
+    records = recorder.segmentation(reading, "double_clean", origin=ORIGIN, without=outlier)
     cut = reading.patches.clone()
     cut[..., list(PLACES)] = 0
     for rule in SHOWN_RULES:
@@ -122,21 +122,21 @@ def test_masks_without_outliers_by_hand(reading, dataset, recorder):
                 for image in range(IMAGES)
                 if image != 3
             ]
-            found = one(records, f"attention_miou/{rule}", f"double_masked_layer{layer + 1}")
+            found = one(records, f"attention_miou/{rule}", f"double_clean_layer{layer + 1}")
             assert found.values == pytest.approx(expected, abs=1e-4)
 
 
 def test_as_many_others_are_left_out(reading):
     outlier = reading.outliers(THRESHOLD)
     found = interventions(outlier, GRID)
-    assert torch.equal(found["_masked"], outlier)
+    assert torch.equal(found["_clean"], outlier)
     rows, cols = np.divmod(np.arange(36), 6)
     within = torch.from_numpy((rows % 5 > 0) & (cols % 5 > 0))
-    for ending in ("_masked_rand", "_masked_edge"):
+    for ending in ("_clean_rand", "_clean_edge"):
         assert found[ending].sum(-1).tolist() == IMAGES * [len(PLACES)]
         assert not (found[ending] & outlier).any()
-    assert not (found["_masked_edge"] & within).any()
-    assert (found["_masked_rand"] & within).any()
+    assert not (found["_clean_edge"] & within).any()
+    assert (found["_clean_rand"] & within).any()
 
 
 def test_spending_adds_up(reading, recorder):
@@ -178,13 +178,11 @@ def test_the_register_is_compared_with_the_patches(model, dataset, recorder):
 
 
 def test_the_blob(recorder, dataset):
-    records = recorder.blob("centred_blob_patch3", GRID)
+    records = recorder.blob("centred_blob", GRID)
     labels = patch_labels(dataset, GRID)
     for rule in SHOWN_RULES:
         expected = attention_miou(centred_blob(GRID).expand(IMAGES, -1, -1), labels, rule=rule)
-        assert one(records, f"attention_miou/{rule}", "centred_blob_patch3").value == pytest.approx(
-            np.nanmean(expected)
-        )
+        assert one(records, f"attention_miou/{rule}", "centred_blob").value == pytest.approx(np.nanmean(expected))
 
 
 def test_the_best_layer_is_counted_from_one(reading, dataset):

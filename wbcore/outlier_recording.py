@@ -24,6 +24,8 @@ REGISTERS = 4
 """Of the lab's models that were trained with some."""
 ALONE = "vit_tiny_pretrained_register"
 """The pretrained ViT with an extra token and no neuron moved into it: what the token alone does."""
+BLOBS = {"centred_blob": "vit_lab_patch8_72", "centred_blob_grid14": "vit_tiny_patch16_224"}
+"""The baseline's name on the token grid of a model."""
 IMAGES = {"weizmann": ("val", None), "coco200": ("val", 100), "cutouts": ("segmentation", 200)}
 """What is measured: split and number of images."""
 FIXED_ON = {"weizmann": "coco200", "coco200": "coco200", "cutouts": "cutouts"}
@@ -80,7 +82,7 @@ def _lab(name: str, weights: Path, data: str, place: Place, command: str) -> Ite
     best = best_layers(before, patch_labels(others, before.layout.grid))
     settings = _settings(others, fixed.threshold, best_layer=best)
     yield from recorder.segmentation(reading, name, origin=origin, settings=settings)
-    yield from recorder.segmentation(reading, f"{name}_masked", origin=origin, without=outlier)
+    yield from recorder.segmentation(reading, f"{name}_clean", origin=origin, without=outlier)
     yield from recorder.spending(reading, name, outlier=outlier, origin=origin)
     yield from recorder.tail(reading, name, origin=origin)
 
@@ -104,7 +106,7 @@ def _pretrained(data: str, place: Place, command: str) -> Iterator[Record]:
         yield from recorder.segmentation(reading, PRETRAINED + ending, origin=origin, without=without)
     units = [[layer + 1, unit, round(activation, 2)] for layer, unit, activation in neurons]
     yield from recorder.segmentation(cure, CURED, origin=origin, settings={"moved": units})
-    yield from recorder.segmentation(cure, f"{CURED}_masked", origin=origin, without=outlier)
+    yield from recorder.segmentation(cure, f"{CURED}_clean", origin=origin, without=outlier)
     yield from recorder.segmentation(alone, ALONE, origin=origin)
     for name, found in ((PRETRAINED, reading), (CURED, cure), (ALONE, alone)):
         yield from recorder.spending(found, name, outlier=outlier, origin=origin)
@@ -117,9 +119,8 @@ def _settings(others: Dataset, threshold: float | None, **more: Any) -> dict[str
 
 def _blobs(data: str, place: Place, command: str) -> Iterator[Record]:
     """The centred blob on the token grids of the models that are measured."""
-    configs = {16: "vit_tiny_patch16_224", 8: "vit_lab_patch8_72"}
-    for patch, model in configs.items():
-        if data != "cutouts" or patch == 8:
+    for name, model in BLOBS.items():
+        if data != "cutouts" or model.startswith("vit_lab"):
             config = model_config(model)
             recorder = Recorder(_images(data, config.size[0], place), data=data, command=command, device=place.device)
-            yield from recorder.blob(f"centred_blob_patch{patch}", config.grid)
+            yield from recorder.blob(name, config.grid)

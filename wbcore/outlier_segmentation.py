@@ -108,14 +108,14 @@ def interventions(
     outlier: Bool[Tensor, "n p"], grid: tuple[int, int], *, seed: int = 0
 ) -> dict[str, Bool[Tensor, "n p"]]:
     """What is left out of the attention maps, by the ending of a subject's name: the outliers, and to compare with them
-    as many other patches of each image, drawn from all (``_masked_rand``) and from the border (``_masked_edge``)."""
+    as many other patches of each image, drawn from all (``_clean_rand``) and from the border (``_clean_edge``)."""
     generator = torch.Generator().manual_seed(seed)
     everywhere = torch.ones_like(outlier)
     on_border = (border(grid) > 0).expand_as(outlier)
     return {
-        "_masked": outlier,
-        "_masked_rand": as_many(outlier, everywhere, generator=generator),
-        "_masked_edge": as_many(outlier, on_border, generator=generator),
+        "_clean": outlier,
+        "_clean_rand": as_many(outlier, everywhere, generator=generator),
+        "_clean_edge": as_many(outlier, on_border, generator=generator),
     }
 
 
