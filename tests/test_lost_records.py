@@ -29,7 +29,9 @@ from wbcore.lost_records import (
     choose,
     facets,
     lost_records,
+    measure,
     object_boxes,
+    picture,
     see,
     stock,
     sweep,
@@ -232,6 +234,32 @@ class TestChoosing:
         shares = here.hits["values", "unit"].mean(axis=0)
         assert [value for value, _, _ in curve.settings["curve"]] == pytest.approx(shares.tolist(), abs=1e-4)
         assert all(low <= value <= high for value, low, high in curve.settings["curve"])
+
+
+def test_measuring_is_choosing_on_the_others_and_scoring_here(model, dataset):
+    others = Photographs(dataset[3:5])
+    records = measure(model, others, dataset, name="double", data="noise", command="test", biases=PLACES)
+    way = choose(sweep(see(model, others), biases=PLACES))
+    (best,) = select(records, metric="corloc", model="double")
+    assert best.values == tuple(sweep(see(model, dataset), biases=PLACES).of(way))
+    assert [best.settings[name] for name in way._fields] == list(way)
+
+
+def test_a_picture_shows_what_was_measured(model, dataset):
+    found = picture(model, dataset, stock(model))
+    hits = sweep(see(model, dataset), biases=(0.0,)).of(stock(model))
+    kept = [one for one in found if one.right is not None]
+    assert [one.right for one in kept] == hits.tolist()
+    assert (found[2].right, found[2].objects) == (None, [])
+    assert found[0].objects == [(2 / 17, 3 / 29, 10 / 17, 17 / 29)]
+    for one in found:
+        rows, cols = one.degree.shape
+        column, row = int(one.seed[0] * cols), int(one.seed[1] * rows)
+        assert one.degree[row, column] == one.degree.min()
+        assert one.box[0] <= one.seed[0] <= one.box[2]
+        assert one.box[1] <= one.seed[1] <= one.box[3]
+    nameless = [Example("", dataset[0].image)]
+    assert picture(model, nameless, stock(model))[0].right is None
 
 
 class TestBoxes:

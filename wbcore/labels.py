@@ -16,6 +16,8 @@ LABELS = {
     "centred_blob": "centred blob",
     "centred_blob_grid14": "centred blob, 14 × 14",
     "random_heads": "random heads",
+    "centred_box": "centred box",
+    "whole_image": "whole image",
     "untrained_crate": "CRATE, untrained",
     "untrained_vit": "ViT, untrained",
     "crate_tied": "CRATE, tied projection",
@@ -37,6 +39,14 @@ PAPER_LABELS = {
     "vit_dino": "ViT, DINO",
     "dinov2_giant": "DINOv2 ViT-g/14",
     "dinov2_large": "DINOv2 ViT-L/14",
+    "deit3": "DeiT-III ViT-B/16",
+    "openclip": "OpenCLIP ViT-B/16",
+    "dino_small16": "DINO ViT-S/16",
+    "dino_small8": "DINO ViT-S/8",
+    "dino_base16": "DINO ViT-B/16",
+    "dino_resnet50": "DINO ResNet-50",
+    "imagenet_resnet50": "ResNet-50, ImageNet",
+    "dinov2_reg4_released": "DINOv2 with registers, released",
 }
 """The same for models that stand in the papers' tables and have no records here."""
 
@@ -52,6 +62,7 @@ DATA_LABELS = {
     "imagenette": "Imagenette",
     "weizmann": "Weizmann horses",
     "coco200": "COCO-200",
+    "coco200_full": "COCO-200, own size",
     "camvid": "CamVid",
     "camvid_480": "CamVid, 480 × 360",
     "cutouts_stuff": "Cutouts, stuff and things",
@@ -98,6 +109,13 @@ TOKEN_LABELS = {
 """What tables and figures call a kind of token; ``former`` are patches that were outliers without a register."""
 
 
+LOST_LABELS = {
+    "stock": "as published",
+    **{facet: facet for facet in ("keys", "queries", "values", "projections")},
+}
+"""What LOST was given of a model, where it was not chosen."""
+
+
 def label(model: str) -> str:
     """A subject's name in tables and figures: ``crate_layer3`` is "CRATE, layer 3"."""
     if noise := re.fullmatch(r"(.+)_sigma(\d+)_share(\d+)", model):
@@ -109,6 +127,8 @@ def label(model: str) -> str:
         return f"{label(model.removesuffix('_imagenette'))}, trained on Imagenette"
     if model not in LABELS and (tokens := re.fullmatch(rf"(.+)_({'|'.join(TOKEN_LABELS)})", model)):
         return f"{label(tokens[1])}: {TOKEN_LABELS[tokens[2]]}"
+    if given := re.fullmatch(rf"(.+)_({'|'.join(LOST_LABELS)})", model):
+        return f"{label(given[1])}: {LOST_LABELS[given[2]]}"
     if registers := re.fullmatch(r"(.+)_reg(\d+)", model):
         number = int(registers[2])
         return f"{label(registers[1])}, {number} register{'s' if number > 1 else ''}"

@@ -254,6 +254,62 @@ def lost_records(model: Backbone, other: Sweep, found: Sweep, origin: Origin) ->
     return records
 
 
+def measure(
+    model: Backbone,
+    others: Dataset,
+    scenes: Dataset,
+    *,
+    name: str,
+    data: str,
+    command: str,
+    device: str = "cpu",
+    biases: Sequence[float] = FEW_BIASES,
+) -> list[Record]:
+    """:func:`lost_records` of a model on ``scenes``, everything chosen on ``others``."""
+    there, here = (sweep(see(model, images), biases=biases) for images in (others, scenes))
+    return lost_records(model, there, here, Origin(name, data, scenes, others.name, command, device=device))
+
+
+class Picture(NamedTuple):
+    """What LOST made of one image; lengths are shares of the image's sides, places (left, upper, right, lower)."""
+
+    box: tuple[float, float, float, float]
+    seed: tuple[float, float]
+    """The middle of the patch from which the box was grown, from the left and from above."""
+    degree: Int[np.ndarray, "rows cols"]
+    """How many patches each patch resembles."""
+    objects: list[tuple[float, float, float, float]]
+    """The boxes of what is annotated."""
+    right: bool | None
+    """None where nothing is annotated."""
+
+
+def picture(model: Backbone, examples: Sequence[Example], way: Way) -> list[Picture]:
+    """LOST on some images, resized to the model's native square, to be drawn."""
+    found = []
+    for seen in see(model, examples):
+        given = treated(seen.features[way.facet], way.treatment)
+        (one,) = discover(given, seen.grid, k=candidates(len(given)), biases=(way.bias,))
+        (rows, cols), (row, col) = seen.grid, one.seed
+        height, width = seen.example.image.shape[:2]
+        annotated = seen.example.instances is not None or seen.example.semantic is not None
+        truth = object_boxes(seen.example) if annotated else np.zeros((0, 4), int)
+        found.append(
+            Picture(
+                _shares(one.box, cols, rows),
+                ((col + 0.5) / cols, (row + 0.5) / rows),
+                one.degree.numpy(),
+                [_shares(Box(*box), width, height) for box in truth.tolist()],
+                seen.localises(one.box, truth) if len(truth) else None,
+            )
+        )
+    return found
+
+
+def _shares(box: Box, width: int, height: int) -> tuple[float, float, float, float]:
+    return box.left / width, box.top / height, box.right / width, box.bottom / height
+
+
 def curve(hits: Bool[np.ndarray, "n s"], there: Bool[np.ndarray, "m s"], places: Sequence[float]) -> dict[str, Any]:
     """CorLoc along ``places`` for a record's settings: value and bounds here, and values ``there``, where chosen."""
     found = bootstrap(lambda drawn: hits[drawn].mean(axis=0), len(hits))

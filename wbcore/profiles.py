@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,8 @@ class Profile:
     """The segmentation models of DoViT's tables: ``street`` (Table 1) and ``scenes`` (Table 2)."""
     released: tuple[str, ...] = ()
     """Networks of the chapters on registers that others trained, by timm's names."""
+    probed: Mapping[str, tuple[Measurement, Measurement]] = field(default_factory=dict)
+    """What their features are tuned on and scored on: ``boxes`` of LOST, ``names`` of images, classes of ``pixels``."""
 
     def weights_path(self, variant: str, data_root: Path | str | None = None) -> Path:
         """The weights file of a variant.  Raises: InputError if the profile needs a data_root and has none."""
@@ -285,6 +287,20 @@ PROFILES: dict[str, Profile] = {
                 pictured_at=0.8,
             ),
         },
+        probed={
+            "boxes": (
+                Measurement("cutouts", "train", 72, 32, seed=2),
+                Measurement("cutouts", "segmentation", 72, 48),
+            ),
+            "names": (
+                Measurement("cutouts", "transfer_train", 72, 800, seed=2),
+                Measurement("cutouts", "transfer", 72, 300),
+            ),
+            "pixels": (
+                Measurement("cutouts", "train", 72, 80, seed=2),
+                Measurement("cutouts", "segmentation", 72, 60),
+            ),
+        },
     ),
     # CRATE, appendix C.1: VOC 2012 val at 224 px, COCO val2017 through MaskCut's 480 px.
     "paper": Profile(
@@ -310,6 +326,12 @@ PROFILES: dict[str, Profile] = {
             "scenes": SegmentationPlan("ade20k", "val", _SEGMENTERS, View(512, window=(512, 341))),
         },
         released=_RELEASED,
+        # Linear maps are fitted at once, so to fewer images than the paper's; VOC 2007 and COCO20k have no reader here.
+        probed={
+            "boxes": (Measurement("voc2012", "train", 224, 100), Measurement("voc2012", "val", 224)),
+            "names": (Measurement("imagenet", "train", 224, 20_000), Measurement("imagenet", "val", 224)),
+            "pixels": (Measurement("ade20k", "train", 224, 100), Measurement("ade20k", "val", 224)),
+        },
     ),
 }
 
