@@ -22,7 +22,7 @@ from wbcore.study import finished_cells, variant_of
 LAB = ("vit", "crate", "crate_mhsa", "crate_mlp")
 REGISTERS = 4
 """Of the lab's models that were trained with some."""
-ALONE = "vit_tiny_pretrained_register"
+ALONE = "vit_tiny_pretrained_empty"
 """The pretrained ViT with an extra token and no neuron moved into it: what the token alone does."""
 BLOBS = {"centred_blob": "vit_lab_patch8_72", "centred_blob_grid14": "vit_tiny_patch16_224"}
 """The baseline's name on the token grid of a model."""
