@@ -18,12 +18,16 @@ from wbcore.sensitivity import (
     READINGS,
     RULES,
     SHARES,
+    STEPS,
     Choice,
     Freedom,
     Scores,
+    Shown,
     choose,
     chosen_values,
+    read_scores,
 )
+from wbcore.subjects import Subject
 
 LAYER_RULES = {"mass60": ("mass", 0.6), "entries20": ("entries", 0.2)}
 """The masks that are shown layer by layer."""
@@ -60,6 +64,17 @@ class Scored:
     @property
     def depth(self) -> int:
         return self.scored[self.side].found["pixels"].shape[1]
+
+
+def scored_on(subject: Subject, held_back: Shown, scored: Shown) -> Scored:
+    """A subject's scores on images for choosing and on others, on one token grid."""
+    side = scored.grid[0]
+    return Scored({side: read_scores(subject, held_back)}, {side: read_scores(subject, scored)})
+
+
+def step_records(name: str, found: Scored, *, data: str) -> list[Record]:
+    """``reading/<step>`` for each of :data:`wbcore.sensitivity.STEPS`, from the paper's reading to a subject's own."""
+    return [_record(step, name, found.values(READINGS[step]), {"data": data}, {}) for step in STEPS]
 
 
 def subject_records(
