@@ -1,0 +1,58 @@
+"""What the chapters on LOST and linear maps run in each profile, on miniatures of the paper's data sets."""
+
+from dataclasses import asdict, replace
+
+import pytest
+
+from tests import tiny
+from tests.data import miniatures
+from wbcore import profiles
+from wbcore.checkpoints import ModelCard, save_model
+from wbcore.linear_records import Origin, classification_records, read, segmentation_records
+from wbcore.lost_records import measure
+from wbcore.models import BackboneConfig
+from wbcore.records import select
+
+KINDS = ("boxes", "names", "pixels")
+
+
+@pytest.fixture(scope="module")
+def data_root(tmp_path_factory):
+    root = tmp_path_factory.mktemp("data")
+    miniatures.voc2012(root)
+    miniatures.ade20k(root)
+    miniatures.image_folder(root)
+    config = BackboneConfig(
+        image_size=224, patch_size=32, dim=12, depth=2, heads=3, num_classes=0, num_registers=4, attention="mhsa"
+    )
+    name = "vit_reg4_small_patch8_224"
+    save_model(tiny.model(config), root / "weights" / f"{name}.safetensors", ModelCard(name, asdict(config), seed=0))
+    return root
+
+
+def test_the_papers_profile_on_miniatures(data_root):
+    paper = replace(profiles.profile("paper"), released=())
+    ((name, model),) = paper.register_models(data_root=data_root).items()
+    assert name == "vit_reg4"
+    opened = {kind: (fit.open(data_root), score.open(data_root, 2)) for kind, (fit, score) in paper.probed.items()}
+    assert set(opened) == set(KINDS)
+    training, scenes = opened["boxes"]
+    boxes = measure(model, training, scenes, name=name, data="voc2012", command="test", biases=(0.0, 0.1))
+    (best,) = select(boxes, metric="corloc", model=name)
+    assert best.n == 2
+    assert best.settings["chosen_on"] == "voc2012/train"
+    names = classification_records(*(read(model, one) for one in opened["names"]), Origin(name, "imagenet", "test"))
+    assert {one.n for one in names} == {2}
+    fit, score = (read(model, one) for one in opened["pixels"])
+    pixels = segmentation_records(fit, score, Origin(name, "ade20k", "test"))
+    assert {one.metric for one in pixels} >= {"linear_segmentation/miou", "linear_segmentation/pa"}
+
+
+@pytest.mark.parametrize("profile", ["lab", "paper"])
+def test_nothing_is_scored_on_what_it_was_fitted_to(profile):
+    for kind, (fit, score) in profiles.profile(profile).probed.items():
+        assert kind in KINDS
+        assert fit.split != score.split
+        assert fit.data == score.data
+        if fit.data == "cutouts":
+            assert fit.seed != score.seed
