@@ -115,6 +115,16 @@ def test_patches_are_read_after_the_final_norm_and_judged_before_it(model, score
         assert torch.equal(found.pixels[index, 7].view(3, 3, 3), image[0, :, 3:6, 3:6])  # the second of the second row
 
 
+def test_tokens_of_an_inner_layer_and_norms_of_the_last(model, score):
+    inner, last = read_patches(model, score, layer=0), read_patches(model, score)
+    assert torch.equal(inner.norms, last.norms)
+    shown = next(iter(shown_batches(model, score)))
+    with torch.no_grad():
+        expected = model.norm(model.tap(shown, "tokens", 0))[:, 1:]
+    torch.testing.assert_close(inner.tokens[: len(shown)], expected)
+    assert not torch.equal(inner.tokens, last.tokens)
+
+
 def test_kinds_of_patches(model, score):
     norms = read_patches(model, score).norms
     kinds = patch_kinds(norms, GRID, threshold=THRESHOLD)
@@ -322,10 +332,11 @@ class TestCells:
                     yield Network(name, seed, lambda network=network, seed=seed: Loaded(network, seed, 64 * "1"))
 
         monkeypatch.setattr(probe_recording, "register_networks", register_networks)
+        monkeypatch.setattr(probe_recording, "LAYERS", (1, 3))
 
     @pytest.fixture
     def images(self, monkeypatch):
-        opened, fit, score = [], Photographs(11, 1), Photographs(7, 2)
+        opened, fit, score = [], Photographs(7, 1), Photographs(5, 2)
 
         def open_(measurement, _data_root):
             opened.append((measurement.data, measurement.split))
@@ -340,12 +351,10 @@ class TestCells:
 
         assert subjects(local_cells, None) == [("vit", "cutouts")]
         assert subjects(global_cells, None) == [("vit", "cutouts_transfer")]
-        assert subjects(local_cells, tmp_path) == [
-            ("vit", "cutouts"),
-            ("vit", "coco200"),
-            (PRETRAINED, "coco200"),
-            (CURED, "coco200"),
-        ]
+        along = [(f"{PRETRAINED}{ending}", "coco200") for ending in ("", "_layer1", "_layer3")]
+        cured_along = [(name.replace(PRETRAINED, CURED), data) for name, data in along]
+        lab = [("vit", "cutouts"), ("vit", "coco200")]
+        assert subjects(local_cells, tmp_path) == lab + along + cured_along
         both = [(name, data) for name in (PRETRAINED, CURED) for data in ("cutouts_transfer", "imagenette")]
         assert subjects(global_cells, tmp_path) == [("vit", "cutouts_transfer"), *both]
 
@@ -364,7 +373,12 @@ class TestCells:
             assert {record.data for records in found.values() for record in records} == {data}
             assert outliers.weights_sha256 == 64 * "1"
             assert (outliers.seeds, outliers.command) == ((), "test")
-            assert set(found) == {PRETRAINED, CURED} | ({"vit"} if data == "coco200" else set())
+            layers = {f"{name}_layer{layer}" for name in (PRETRAINED, CURED) for layer in (1, 3)}
+            assert set(found) == {PRETRAINED, CURED} | ({"vit"} | layers if data == "coco200" else set())
+            if data == "coco200":
+                inner, last = found[f"{PRETRAINED}_layer1"], found[f"{PRETRAINED}_layer3"]
+                assert one(last, metric, f"{PRETRAINED}_layer3_outliers").values == outliers.values
+                assert one(inner, metric, f"{PRETRAINED}_layer1_outliers").value < outliers.value
 
     def test_nothing_that_is_scored_was_fitted_on(self):
         """Scenes of one seed have the same objects at the same places in every split."""

@@ -11,6 +11,8 @@ from wbcore.probe_records import global_records, local_records, outlier_threshol
 from wbcore.records import Record
 from wbcore.register_subjects import Network, register_networks
 
+LAYERS = (4, 6, 7, 8, 9, 10)
+"""Of the pretrained ViT, beside the last: from before its outliers arise (in the eighth) to well behind."""
 FIT_SEED = 2
 """Composed scenes of one seed show the same objects at the same places over other backgrounds, whatever their split."""
 
@@ -41,11 +43,14 @@ def global_data(size: int) -> dict[str, Pair]:
 
 
 def local_cells(place: Place) -> Iterator[Cell]:
-    """Every network on photographs, and the lab's on scenes too."""
+    """Every network on photographs, and the lab's on scenes too; the pretrained ones along their layers as well."""
     for network, before in _networks(place):
         for data in ("coco200",) if _is_pretrained(network) else ("cutouts", "coco200"):
             if data == "cutouts" or place.data_root is not None:
                 yield Cell(network.name, network.seed, data, partial(_local, network, before, data, place))
+        for layer in LAYERS if _is_pretrained(network) else ():
+            measure = partial(_local, network, before, "coco200", place, layer=layer)
+            yield Cell(f"{network.name}_layer{layer}", network.seed, "coco200", measure)
 
 
 def global_cells(place: Place) -> Iterator[Cell]:
@@ -67,14 +72,18 @@ def _is_pretrained(network: Network) -> bool:
     return network.name in (PRETRAINED, CURED)
 
 
-def _local(network: Network, before: Network | None, data: str, place: Place, command: str) -> list[Record]:
+def _local(
+    network: Network, before: Network | None, data: str, place: Place, command: str, *, layer: int | None = None
+) -> list[Record]:
+    """After the last layer, or after ``layer``, which counts from 1."""
     found, marker = network.load(), None if before is None else before.load().model
     fit, score = (one.open(place.data_root) for one in local_data(_side(found.model))[data])
+    index, name = (-1, network.name) if layer is None else (layer - 1, f"{network.name}_layer{layer}")
     return local_records(
-        read_patches(found.model, fit),
-        read_patches(found.model, score),
+        read_patches(found.model, fit, layer=index),
+        read_patches(found.model, score, layer=index),
         before=None if marker is None else read_patches(marker, score),
-        name=network.name,
+        name=name,
         data=data,
         command=command,
         threshold=outlier_threshold(marker or found.model, fit),

@@ -33,9 +33,9 @@ class PatchReading:
     """A data set's patches, as a model makes them: ``n`` images, ``p`` patches."""
 
     tokens: Float[Tensor, "n p d"]
-    """After the last layer and the final LayerNorm."""
+    """After some layer, the last one as a rule, and the final LayerNorm."""
     norms: Float[Tensor, "n p"]
-    """Before the final LayerNorm."""
+    """After the last layer, before the final LayerNorm."""
     pixels: Float[Tensor, "n p q"]
     grid: tuple[int, int]
     data: dict[str, Any]
@@ -44,17 +44,17 @@ class PatchReading:
 
 
 @torch.inference_mode()
-def read_patches(model: Backbone, dataset: Dataset, *, size: int | None = None) -> PatchReading:
+def read_patches(model: Backbone, dataset: Dataset, *, size: int | None = None, layer: int = -1) -> PatchReading:
     """The patches of all images, shown as squares of ``size`` pixels (default: the model's native size).
 
-    The model stays on its device; the result is on the CPU.
+    Tokens are those after ``layer`` (0-based).  The model stays on its device; the result is on the CPU.
     """
     tokens, norms, pixels, grid = [], [], [], (0, 0)
     for shown in shown_batches(model, dataset, size=size):
         layout = model.layout(shown)
-        grid, last = layout.grid, model.tap(shown, "tokens", -1)
-        tokens.append(layout.patches(model.norm(last)).float().cpu())
-        norms.append(token_norms(layout.patches(last)).cpu())
+        grid, after = layout.grid, model.taps(shown, {"tokens": (layer, -1)})["tokens"]
+        tokens.append(layout.patches(model.norm(after[layer])).float().cpu())
+        norms.append(token_norms(layout.patches(after[-1])).cpu())
         pixels.append(patch_pixels(shown, model.config.patch_size).cpu())
     parts = torch.cat(tokens), torch.cat(norms), torch.cat(pixels)
     return PatchReading(*parts, grid, _of(dataset, size or model.config.size[0]), model.position.device)
