@@ -14,7 +14,7 @@ from wbcore.files import sha256
 from wbcore.models import model_config
 from wbcore.models.test_time_registers import with_test_time_register
 from wbcore.norm_recording import CURED, PRETRAINED, SPLITS, cured, fix
-from wbcore.outlier_segmentation import Recorder, best_layers, interventions, patch_labels, read_attention
+from wbcore.outlier_segmentation import SHOWN_RULES, Recorder, best_layers, interventions, patch_labels, read_attention
 from wbcore.records import Record
 from wbcore.segmentation_study import VIT_TINY, pretrained_backbone
 from wbcore.study import finished_cells, variant_of
@@ -22,6 +22,9 @@ from wbcore.study import finished_cells, variant_of
 LAB = ("vit", "crate", "crate_mhsa", "crate_mlp")
 REGISTERS = 4
 """Of the lab's models that were trained with some."""
+SEEN = ("vit", "crate", f"vit_reg{REGISTERS}", f"crate_reg{REGISTERS}")
+"""Of these, under both rules, and on :data:`SPENT` where their attention goes; of the others one rule."""
+SPENT = "weizmann"
 ALONE = "vit_tiny_pretrained_empty"
 """The pretrained ViT with an extra token and no neuron moved into it: what the token alone does."""
 BLOBS = {"centred_blob": "vit_lab_patch8_72", "centred_blob_grid14": "vit_tiny_patch16_224"}
@@ -81,10 +84,14 @@ def _lab(name: str, weights: Path, data: str, place: Place, command: str) -> Ite
     origin = {"seeds": () if card.seed is None else (card.seed,), "weights_sha256": sha256(weights)}
     best = best_layers(before, patch_labels(others, before.layout.grid))
     settings = _settings(others, fixed.threshold, best_layer=best)
-    yield from recorder.segmentation(reading, name, origin=origin, settings=settings)
-    yield from recorder.segmentation(reading, f"{name}_clean", origin=origin, without=outlier)
-    yield from recorder.spending(reading, name, outlier=outlier, origin=origin)
+    rules = SHOWN_RULES if name in SEEN else SHOWN_RULES[:1]
+    yield from recorder.segmentation(reading, name, origin=origin, settings=settings, rules=rules)
     yield from recorder.tail(reading, name, origin=origin)
+    if name in SEEN:
+        less: dict[str, Any] = {"origin": origin, "rules": rules[:1], "by_image": False}
+        yield from recorder.segmentation(reading, f"{name}_clean", without=outlier, **less)
+    if name in SEEN and data == SPENT:
+        yield from recorder.spending(reading, name, outlier=outlier, origin=origin)
 
 
 def _pretrained(data: str, place: Place, command: str) -> Iterator[Record]:
@@ -102,15 +109,18 @@ def _pretrained(data: str, place: Place, command: str) -> Iterator[Record]:
     best = best_layers(before, patch_labels(others, before.layout.grid))
     settings = _settings(others, fixed.threshold, best_layer=best)
     yield from recorder.segmentation(reading, PRETRAINED, origin=origin, settings=settings)
+    units = {"moved": [[layer + 1, unit, round(activation, 2)] for layer, unit, activation in neurons]}
+    less: dict[str, Any] = {"origin": origin, "by_image": False}
+    yield from recorder.segmentation(cure, CURED, settings=units, **less)
+    yield from recorder.segmentation(cure, f"{CURED}_clean", without=outlier, **less)
+    yield from recorder.segmentation(alone, ALONE, rules=SHOWN_RULES[:1], **less)
     for ending, without in interventions(outlier, reading.layout.grid).items():
-        yield from recorder.segmentation(reading, PRETRAINED + ending, origin=origin, without=without)
-    units = [[layer + 1, unit, round(activation, 2)] for layer, unit, activation in neurons]
-    yield from recorder.segmentation(cure, CURED, origin=origin, settings={"moved": units})
-    yield from recorder.segmentation(cure, f"{CURED}_clean", origin=origin, without=outlier)
-    yield from recorder.segmentation(alone, ALONE, origin=origin)
-    for name, found in ((PRETRAINED, reading), (CURED, cure), (ALONE, alone)):
-        yield from recorder.spending(found, name, outlier=outlier, origin=origin)
-        yield from recorder.tail(found, name, origin=origin)
+        rules = SHOWN_RULES if ending == "_clean" else SHOWN_RULES[:1]
+        yield from recorder.segmentation(reading, PRETRAINED + ending, without=without, rules=rules, **less)
+    if data == SPENT:
+        for name, found in ((PRETRAINED, reading), (CURED, cure)):
+            yield from recorder.spending(found, name, outlier=outlier, origin=origin)
+            yield from recorder.tail(found, name, origin=origin)
 
 
 def _settings(others: Dataset, threshold: float | None, **more: Any) -> dict[str, Any]:

@@ -188,29 +188,35 @@ class Recorder:
         without: Bool[Tensor, "n p"] | None = None,
         settings: Mapping[str, Any] | None = None,
         rules: Sequence[str] = SHOWN_RULES,
+        by_image: bool = True,
     ) -> list[Record]:
-        """``attention_miou/<rule>`` of ``<name>_layer<l>``, with the patches ``without`` left out of the maps."""
+        """``attention_miou/<rule>`` of ``<name>_layer<l>``, with the patches ``without`` left out of the maps.
+
+        Without ``by_image`` what stays of each image is that of the last layer only.
+        """
         labels, found = self.labels(reading.layout.grid), []
         for layer, patches in enumerate(reading.patches, start=1):
             shown = patches if without is None else leave_out(patches, without)
             for rule in rules:
-                values = attention_miou(shown, labels, rule=rule)
-                model = f"{name}_layer{layer}"
-                found.append(self.mean(f"attention_miou/{rule}", model, values, origin=origin, settings=settings))
+                values, model = attention_miou(shown, labels, rule=rule), f"{name}_layer{layer}"
+                kept = by_image or layer == len(reading.patches)
+                metric = f"attention_miou/{rule}"
+                found.append(self.mean(metric, model, values, origin=origin, settings=settings, by_image=kept))
         return found
 
     def spending(
         self, reading: AttentionReading, name: str, *, outlier: Bool[Tensor, "n p"], origin: Mapping[str, Any]
     ) -> list[Record]:
         """Where the class token's attention goes, of ``<name>_layer<l>``: ``attention_to/<part>``, the parts of
-        :class:`wbcore.metrics.outlier_attention.Budget`, and ``attention_on_object``; of ``<name>``, ``object_share``:
-        what the latter would be if the class token looked at all normal patches alike."""
+        :class:`wbcore.metrics.outlier_attention.Budget` but the background, which is the rest, and
+        ``attention_on_object``; of ``<name>``, ``object_share``: what the latter would be if the class token looked at
+        all normal patches alike."""
         labels, found = self.labels(reading.layout.grid), []
         seen = is_object(labels).any(dim=-1).numpy()
         for layer, attention in enumerate(reading.attention, start=1):
             spent = budget(attention, reading.layout, outlier=outlier, labels=labels)
             model = f"{name}_layer{layer}"
-            parts = {f"attention_to/{part}": values for part, values in spent._asdict().items()}
+            parts = {f"attention_to/{part}": values for part, values in spent._asdict().items() if part != "background"}
             for metric, values in {**parts, "attention_on_object": on_object(spent)}.items():
                 shown = np.where(seen, values.double().numpy(), np.nan)
                 by_image = metric == "attention_on_object"
@@ -219,10 +225,12 @@ class Recorder:
         return [*found, self.mean("object_share", name, np.where(seen, share.numpy(), np.nan), origin=origin)]
 
     def tail(self, reading: AttentionReading, name: str, *, origin: Mapping[str, Any]) -> list[Record]:
-        """How long the longest tokens are, in units of their image's median: ``tail/largest`` and
-        ``tail/triple_share`` (above :data:`wbcore.norm_records.TIMES` medians) of ``<name>_layer<l>``; of ``<name>``
-        the same of the last layer, ``tail/quantile999`` and ``tail/kurtosis`` of all patches together, and
-        ``tail/register``, the longest register, where there are any."""
+        """How long the longest tokens are, in units of their image's median.
+
+        ``tail/largest`` and ``tail/triple_share`` (above :data:`wbcore.norm_records.TIMES` medians) of
+        ``<name>_layer<l>``; of ``<name>`` the same of the last layer, ``tail/quantile999`` and ``tail/kurtosis`` of all
+        patches together, and ``tail/register``, the longest register, where there are any.
+        """
         found = []
         for layer, norms in enumerate(reading.norms, start=1):
             relative = over_median(norms.double().numpy())
