@@ -22,8 +22,9 @@ from wbcore.metrics.pca import RULES
 from wbcore.models import model_config
 from wbcore.norm_recording import norm_cells
 from wbcore.objective import objective_by_layer
-from wbcore.probe_recording import global_cells, local_cells
 from wbcore.outlier_recording import outlier_cells
+from wbcore.prefix_recording import prefix_cells
+from wbcore.probe_recording import global_cells, local_cells
 from wbcore.provenance import provenance
 from wbcore.recognition import HeldOut, held_out, recognition, recorded_as
 from wbcore.records import RESULTS, Record, save_records
@@ -331,11 +332,12 @@ ARTEFACTS: dict[str, Callable[[Place], Iterator[Cell]]] = {
     "table1_crf": crf_cells,
     "maskcut_settings": setting_cells,
     "registers_norms": norm_cells,
-    "registers_segmentation": outlier_cells,
-    "registers_local_probes": local_cells,
-    "registers_global_probes": global_cells,
+    "registers_prefix": prefix_cells,
     "registers_lost": lost_cells,
     "registers_linear": linear_cells,
+    "registers_local_probes": local_cells,
+    "registers_global_probes": global_cells,
+    "registers_segmentation": outlier_cells,
 }
 
 
