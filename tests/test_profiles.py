@@ -164,3 +164,23 @@ def test_unknown_profile():
 @pytest.mark.parametrize(("notebook", "data"), [("table2_ablation", "data_root"), ("table3_transfer", "fine_tuned")])
 def test_the_notebook_runs_on_the_papers_data(notebook, data, tmp_path, request):
     run_notebook(notebook, request.getfixturevalue(data), tmp_path)
+
+
+def test_names_are_asked_of_what_is_there(fine_tuned, tmp_path, monkeypatch):
+    lab, paper = profiles.profile("lab"), profiles.profile("paper")
+    assert lab.named_images() == list(lab.one_token)
+    assert [fit.data for fit, _ in paper.named_images(fine_tuned)] == ["cifar10", "pets"]
+    with pytest.raises(InputError, match="imagenet is not below data_root"):
+        paper.named_images(tmp_path)
+    monkeypatch.delenv(DATA_ROOT_VARIABLE, raising=False)
+    with pytest.raises(InputError, match="imagenet needs data_root"):
+        paper.named_images()
+
+
+@pytest.mark.parametrize("name", ["lab", "paper"])
+def test_no_token_is_scored_on_what_was_fitted_on(name):
+    chosen = profiles.profile(name)
+    for fit, score in (chosen.patches, *chosen.one_token):
+        assert fit.data == score.data
+        assert fit.split != score.split
+        assert fit.data != "cutouts" or fit.seed != score.seed

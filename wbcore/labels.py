@@ -13,6 +13,7 @@ LABELS = {
     "vit_tiny_pretrained": "ViT-Ti/16, ImageNet",
     "vit_tiny_pretrained_ttr": "ViT-Ti/16, test-time register",
     "vit_tiny_pretrained_clean": "ViT-Ti/16, outliers left out",
+    "vit_tiny_pretrained_empty": "ViT-Ti/16, empty register",
     "centred_blob": "centred blob",
     "centred_blob_grid14": "centred blob, 14 × 14",
     "random_heads": "random heads",
@@ -58,6 +59,14 @@ DATA_LABELS = {
     "cifar100": "CIFAR-100",
     "flowers102": "Flowers-102",
     "pets": "Pets",
+    "places205": "Places205",
+    "aircraft": "Aircraft",
+    "cub200": "CUB",
+    "caltech101": "Caltech-101",
+    "cars196": "Cars",
+    "dtd": "DTD",
+    "food101": "Food-101",
+    "sun397": "SUN397",
     "imagenet": "ImageNet-1k",
     "imagenette": "Imagenette",
     "weizmann": "Weizmann horses",
@@ -108,6 +117,8 @@ TOKEN_LABELS = {
 }
 """What tables and figures call a kind of token; ``former`` are patches that were outliers without a register."""
 
+LEFT_OUT = {"": "outliers", "_rand": "random patches", "_edge": "border patches"}
+"""What is left out of attention maps, by the ending of a subject's name."""
 
 LOST_LABELS = {
     "stock": "as published",
@@ -132,6 +143,8 @@ def label(model: str) -> str:
     if registers := re.fullmatch(r"(.+)_reg(\d+)", model):
         number = int(registers[2])
         return f"{label(registers[1])}, {number} register{'s' if number > 1 else ''}"
+    if left_out := re.fullmatch(r"(.+)_clean(_rand|_edge|)", model):
+        return f"{label(left_out[1])}, {LEFT_OUT[left_out[2]]} left out"
     if setting := re.fullmatch(r"(.+)_(tau|dot|masks|size|crf|negative)(\d*)", model):
         return f"{label(setting[1])}, {maskcut_label(setting[2], setting[3])}"
     name, step, number = step_of(model)

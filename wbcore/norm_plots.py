@@ -59,7 +59,7 @@ def curves_over_layers(
     for model in models:
         steps = sorted((step_of(one.model).number, one) for one in known if step_of(one.model)[:2] == (model, "layer"))
         if steps:
-            found[model] = {number: _scaled(over_seeds([one]).interval, factor) for number, one in steps}
+            found[model] = {number: scaled(over_seeds([one]).interval, factor) for number, one in steps}
     return found
 
 
@@ -134,6 +134,7 @@ def norm_overlays(norms: Float[np.ndarray, "n rows cols"]) -> list[Overlay]:
     return [Overlay(one, caption=f"{one.min():.1f} to {one.max():.1f}") for one in norms]
 
 
-def _scaled(interval: Interval, factor: float) -> Interval:
+def scaled(interval: Interval, factor: float) -> Interval:
+    """An interval in another unit."""
     value, low, high, n = interval
     return Interval(factor * value, None if low is None else factor * low, None if high is None else factor * high, n)

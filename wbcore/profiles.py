@@ -13,7 +13,7 @@ from wbcore.checkpoints import (
     load_model,
     load_segmenter,
 )
-from wbcore.data.registry import DATA_ROOT_VARIABLE
+from wbcore.data.registry import DATA_ROOT_VARIABLE, SHIPPED, find_source, locate
 from wbcore.devices import choose_device
 from wbcore.errors import InputError
 from wbcore.evaluate import Kind, Measurement, segmentation
@@ -52,6 +52,10 @@ class Profile:
     """Networks of the chapters on registers that others trained, by timm's names."""
     probed: Mapping[str, tuple[Measurement, Measurement]] = field(default_factory=dict)
     """What their features are tuned on and scored on: ``boxes`` of LOST, ``names`` of images, classes of ``pixels``."""
+    patches: tuple[Measurement, ...] = ()
+    """What linear maps of single patches are fitted on, and what they are scored on."""
+    one_token: tuple[tuple[Measurement, Measurement], ...] = ()
+    """The same of classifiers of one token an image, several data sets."""
 
     def weights_path(self, variant: str, data_root: Path | str | None = None) -> Path:
         """The weights file of a variant.  Raises: InputError if the profile needs a data_root and has none."""
@@ -192,6 +196,23 @@ class Profile:
             found[name] = from_timm_vit_file(name, path) if path.is_file() else from_timm_vit_pretrained(name)
         return {name: model.to(device).eval() for name, model in found.items()}
 
+    def named_images(self, data_root: Path | str | None = None) -> list[tuple[Measurement, Measurement]]:
+        """Those of :attr:`one_token` whose images are here.
+
+        Raises: InputError naming the first data set that is missing and where it comes from, if there is none.
+        """
+        found, missing = [], []
+        for pair in self.one_token:
+            try:
+                if pair[0].data not in SHIPPED:
+                    locate(find_source(pair[0].data), data_root)
+                found.append(pair)
+            except InputError as error:
+                missing.append(error)
+        if missing and not found:
+            raise missing[0]
+        return found
+
     def segmenters(
         self, scenery: str, *, data_root: Path | str | None = None, device: str = "cpu"
     ) -> dict[str, tuple[DoViT, ModelCard]]:
@@ -258,6 +279,15 @@ _RELEASED = (
     "deit3_base_patch16_224.fb_in22k_ft_in1k",
     "vit_base_patch16_clip_224.laion2b",
 )
+_NAMED = {
+    **dict.fromkeys(("imagenet", "places205"), ("train", "val")),
+    **dict.fromkeys(("aircraft", "cifar10", "cifar100", "cub200", "caltech101", "cars196", "dtd"), ("train", "test")),
+    "flowers102": ("train+val", "test"),
+    "food101": ("train", "test"),
+    "pets": ("trainval", "test"),
+    "sun397": ("train", "test"),
+}
+"""Data sets of names: the splits to fit to and to score on."""
 _SEGMENTERS = tuple(
     f"{decoder}_{backbone}_{variant}"
     for decoder in ("setr", "segmenter")
@@ -301,6 +331,10 @@ PROFILES: dict[str, Profile] = {
                 Measurement("cutouts", "segmentation", 72, 60),
             ),
         },
+        patches=(Measurement("cutouts", "train", 72, 24, seed=2), Measurement("cutouts", "segmentation", 72, 24)),
+        one_token=(
+            (Measurement("cutouts", "transfer_train", 72, 440, seed=2), Measurement("cutouts", "transfer", 72, 110)),
+        ),
     ),
     # CRATE, appendix C.1: VOC 2012 val at 224 px, COCO val2017 through MaskCut's 480 px.
     "paper": Profile(
@@ -332,6 +366,12 @@ PROFILES: dict[str, Profile] = {
             "names": (Measurement("imagenet", "train", 224, 20_000), Measurement("imagenet", "val", 224)),
             "pixels": (Measurement("ade20k", "train", 224, 100), Measurement("ade20k", "val", 224)),
         },
+        patches=(Measurement("voc2012", "train", 224, 100), Measurement("voc2012", "val", 224, 500)),
+        # Registers, Table 1, without VOC 2007, whose photographs have several names each; at most so many to fit to.
+        one_token=tuple(
+            (Measurement(data, fit, 224, 20_000), Measurement(data, score, 224, 10_000))
+            for data, (fit, score) in _NAMED.items()
+        ),
     ),
 }
 

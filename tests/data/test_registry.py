@@ -75,7 +75,7 @@ def test_splits_are_joined(tmp_path):
 def test_unknown_name_lists_the_nearest():
     with pytest.raises(InputError, match=r"data set 'voc2021' is unknown: did you mean voc2012\b"):
         open_dataset("voc2021")
-    with pytest.raises(InputError, match="did you mean ade20k, camvid, "):
+    with pytest.raises(InputError, match="did you mean ade20k, aircraft, "):
         find_source("zzz")
 
 

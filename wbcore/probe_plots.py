@@ -1,0 +1,158 @@
+"""Figures and tables of what single tokens hold: what is drawn is what the records say."""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from wbcore.labels import TOKEN_LABELS, data_label, label
+from wbcore.metrics.intervals import Interval
+from wbcore.norm_plots import scaled
+from wbcore.plots import colour
+from wbcore.records import Record, over_seeds, select
+from wbcore.tables import number_cell, unit_of
+
+FILLED = ("outliers", "former", "register", "cls")
+"""Kinds of tokens that are drawn filled: outliers and what they may be compared with, not ordinary patches."""
+
+
+def token_names(records: Sequence[Record], models: Sequence[str], kinds: Sequence[str] = tuple(TOKEN_LABELS)) -> list:
+    """The names in records of each model's kinds of tokens, as far as there are records of them, in this order."""
+    known = {one.model for one in records}
+    return [name for model in models for kind in kinds if (name := f"{model}_{kind}") in known]
+
+
+def token_panels(records: Sequence[Record], names: Sequence[str], panels: Mapping[str, tuple[str, str]]) -> Figure:
+    """Dots with 95 % intervals: a row for each model and kind of token, a panel for each title.
+
+    ``panels`` maps a title to data and metric; models that were not measured there have an empty place.
+    """
+    figure, axes = plt.subplots(
+        1, len(panels), figsize=(2.6 * len(panels) + 2.6, 0.3 * len(names) + 1.2), squeeze=False, sharey=True
+    )
+    for axis, (title, (data, metric)) in zip(axes[0], panels.items(), strict=True):
+        unit = unit_of(metric)
+        for row, name in enumerate(names):
+            for record in select(records, model=name, data=data, metric=metric)[:1]:
+                model, kind = name.rsplit("_", 1)
+                low, high = (record.value if bound is None else bound for bound in (record.low, record.high))
+                shade = colour(model)
+                axis.plot([unit.factor * low, unit.factor * high], [row, row], color=shade, linewidth=2)
+                face = shade if kind in FILLED else "white"
+                axis.plot(unit.factor * record.value, row, "o", color=shade, markerfacecolor=face, markersize=6)
+        axis.set_title(title)
+        axis.grid(axis="x", color="#e3e5e8")
+        axis.set_axisbelow(True)
+    _separate(list(axes[0]), names)
+    axes[0, 0].set_yticks(range(len(names)), [label(name) for name in names])
+    axes[0, 0].set_ylim(len(names) - 0.5, -0.5)
+    return figure
+
+
+def _separate(axes: Sequence[Axes], names: Sequence[str]) -> None:
+    """A line between the rows of one model and of the next."""
+    models = [name.rsplit("_", 1)[0] for name in names]
+    for row in range(1, len(models)):
+        if models[row] != models[row - 1]:
+            for axis in axes:
+                axis.axhline(row - 0.5, color="#c8ccd2", linewidth=0.8)
+
+
+def probe_maps(records: Sequence[Record], metrics: Mapping[str, str], *, data: str, models: Sequence[str]) -> Figure:
+    """How well each position of a patch is told, over all images: a row for each metric, a column for each model.
+
+    ``metrics`` maps a metric to what its colours mean.  Each map of a metric that is no share has its own scale.
+    """
+    found = {
+        (metric, model): one
+        for metric in metrics
+        for model in models
+        for one in select(records, metric=metric, model=model, data=data)
+    }
+    shown = [model for model in models if (next(iter(metrics)), model) in found]
+    figure, axes = plt.subplots(
+        len(metrics), len(shown), figsize=(2.5 * len(shown) + 0.4, 2.5 * len(metrics) + 0.4), squeeze=False
+    )
+    for row, (metric, meaning) in enumerate(metrics.items()):
+        for column, model in enumerate(shown):
+            axis, unit = axes[row, column], unit_of(metric)
+            values = unit.factor * np.array(found[metric, model].settings["map"])
+            limits = (0, 100) if unit.factor == 100 else (None, None)
+            image = axis.imshow(values, cmap="viridis", vmin=limits[0], vmax=limits[1])
+            axis.set(xticks=[], yticks=[])
+            figure.colorbar(image, ax=axis, shrink=0.8)
+            if row == 0:
+                axis.set_title(label(model).replace(", ", "\n"), fontsize=10)
+            if column == 0:
+                axis.set_ylabel(meaning)
+    return figure
+
+
+def by_kind(
+    records: Sequence[Record], model: str, kinds: Sequence[str], layers: Sequence[int], *, data: str, metric: str
+) -> dict[str, dict[int, Interval]]:
+    """A metric of each kind of patch over a model's layers, in the metric's unit; the last one is ``model`` itself."""
+    factor, found = unit_of(metric).factor, {}
+    for kind in kinds:
+        names = {layer: f"{model}_layer{layer}_{kind}" for layer in layers[:-1]} | {layers[-1]: f"{model}_{kind}"}
+        for layer, name in names.items():
+            for one in select(records, model=name, data=data, metric=metric):
+                found.setdefault(f"{model}_{kind}", {})[layer] = scaled(one.interval, factor)
+    return found
+
+
+def layer_panels(panels: Mapping[str, tuple[str, Mapping[str, Mapping[int, Interval]]]]) -> Figure:
+    """One panel per title, each with its axis' name: a curve over the layers for each kind of patch.
+
+    Solid and filled are outliers and what were outliers, dashed and hollow all other kinds.
+    """
+    figure, axes = plt.subplots(1, len(panels), figsize=(4.3 * len(panels), 3.6), squeeze=False)
+    for axis, (title, (unit, curves)) in zip(axes[0], panels.items(), strict=True):
+        for name, places in curves.items():
+            model, kind = name.rsplit("_", 1)
+            marked, shade = kind in FILLED, colour(model)
+            low, high = (
+                [one.value if bound is None else bound for one, bound in zip(places.values(), bounds, strict=True)]
+                for bounds in ([one.low for one in places.values()], [one.high for one in places.values()])
+            )
+            axis.fill_between(list(places), low, high, color=shade, alpha=0.2, linewidth=0)
+            axis.plot(
+                list(places),
+                [one.value for one in places.values()],
+                "o-" if marked else "o--",
+                color=shade,
+                markerfacecolor=shade if marked else "white",
+                markersize=5,
+                label=label(name),
+            )
+        axis.set(title=title, xlabel="layer", ylabel=unit, xticks=sorted({n for one in curves.values() for n in one}))
+        axis.grid(axis="y", color="#e3e5e8")
+        axis.set_axisbelow(True)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
+    return figure
+
+
+def spread_table(records: Sequence[Record], names: Sequence[str], *, data: str) -> pd.DataFrame:
+    """Top-1 of one token by kind, its standard deviation over the choices of the token, and the choices' extremes.
+
+    In percent and points; of the class token there is one choice.
+    """
+    rows = {}
+    for name in names:
+        for one in select(records, model=name, data=data, metric="global/top1")[:1]:
+            spread = select(records, model=name, data=data, metric="global/spread")
+            choices = one.settings["choices"]
+            rows[label(name)] = {
+                "top-1": number_cell(over_seeds([one]).interval, unit_of(one.metric)),
+                "choices": len(choices),
+                "deviation": number_cell(spread[0].interval, unit_of("global/spread")) if spread else "–",
+                "least": f"{100 * min(choices):.1f}",
+                "greatest": f"{100 * max(choices):.1f}",
+                "images": one.n,
+            }
+    frame = pd.DataFrame(list(rows.values()), index=pd.Index(list(rows), name="token"))
+    frame.columns = pd.MultiIndex.from_product([[data_label(data)], frame.columns])
+    return frame
