@@ -34,8 +34,9 @@ from wbcore.sensitivity import (
     read_scores,
     show,
     values,
+    whole_image,
 )
-from wbcore.sensitivity_recording import BLOB14, CLEAN, LAB, PAIRS, PRETRAINED, images, sensitivity_cells
+from wbcore.sensitivity_recording import BLOB14, CLEAN, LAB, PAIRS, PRETRAINED, SIDES, images, sensitivity_cells
 from wbcore.sensitivity_records import LEAD_AXES, Scored, lead_readings, lead_record, subject_records
 from wbcore.subjects import baseline_subject
 
@@ -68,6 +69,15 @@ def subject():
 @pytest.fixture(scope="module")
 def scores(subject):
     return read_scores(subject, show(photographs(), size=24, patch_size=PATCH))
+
+
+def test_the_whole_image_is_every_classs_share_of_it():
+    examples = photographs()
+    found = whole_image(show(examples, size=24, patch_size=PATCH))
+    assert np.flatnonzero(np.isnan(found)).tolist() == [4]
+    everything = torch.ones(1, 3, 3, dtype=torch.bool)
+    for number in (0, 1, 2, 5):
+        assert found[number] == pytest.approx(dino_jaccard(everything, torch.from_numpy(examples[number].semantic)))
 
 
 def made(seed, *, n=31, layers=3, heads=2, side=3):
@@ -268,7 +278,14 @@ class TestCells:
 
         scenes = found(None)
         assert {data for _, data in scenes} == {"cutouts"}
-        assert {name for name, _ in scenes} >= {*LAB, "centred_blob", "random_heads", "untrained_vit", "crate_over_vit"}
+        assert {name for name, _ in scenes} >= {
+            *LAB,
+            "whole_image",
+            "centred_blob",
+            "random_heads",
+            "untrained_vit",
+            "crate_over_vit",
+        }
         assert not {name for name, _ in scenes} & {PRETRAINED, CLEAN, BLOB14, "crate_tied"}
         (tmp_path / "weights").mkdir()
         (tmp_path / "weights" / VIT_TINY).touch()
@@ -286,6 +303,7 @@ class TestCells:
 
     def test_a_cell_measures_what_it_is_named_after(self, tmp_path, monkeypatch):
         monkeypatch.setattr("wbcore.sensitivity_recording.SCENES", {"held_back": 1, "scored": 2})
+        monkeypatch.setitem(SIDES, "centred_blob", (9,))
         cells = {cell.subject: cell for cell in sensitivity_cells(Place(tmp_path, None, "cpu"))}
         records = list(cells["centred_blob"].measure("test"))
         assert {record.model for record in records} == {"centred_blob"}
@@ -296,6 +314,8 @@ class TestCells:
         scores = read_scores(blob, show(scenes, size=72, patch_size=8))
         assert paper.value == pytest.approx(values(scores, choose(scores, READINGS["paper"])).mean())
         assert paper.data_sha256 == scenes.fingerprint
+        (whole,) = cells["whole_image"].measure("test")
+        assert (whole.metric, whole.n, whole.data_sha256) == ("reading/own_rule", 2, scenes.fingerprint)
 
     def test_scenes_to_choose_on_are_of_other_objects(self):
         parts = [images("cutouts", part, None) for part in ("held_back", "scored")]

@@ -48,6 +48,7 @@ def records():
         readings("vit_tiny_pretrained", 0.25, depth=12, grids=(14, 9, 18)),
         readings("crate", 0.6, data="weizmann"),
         readings("centred_blob", 0.5, data="weizmann", depth=1),
+        record(0.17, model="whole_image", metric="reading/own_rule", data="coco200"),
     ]
 
 
@@ -55,6 +56,10 @@ def records():
 def closed():
     yield
     plt.close("all")
+
+
+def plain(cell):
+    return cell.replace("\N{NO-BREAK SPACE}", " ")
 
 
 def curves(axis):
@@ -81,21 +86,23 @@ def test_steps(records):
     assert [round(line.get_ydata()[0], 2) for line in curves(first)] == [40, 20, 25, 30]
     assert np.allclose(curves(first)[0].get_ydata(), [40, 40.1, 40.2, 40.3, 40.4, 40.5])
     assert len(curves(second)) == 2
-    assert len(first.collections) == 3  # bands of what has learned
+    assert [line.get_ydata() for line in first.lines if line not in curves(first)] == [[17.0, 17.0]]
+    assert len(first.collections) == 3  # bands of CRATE and both ViTs
 
 
-def test_shares_by_mass_above_and_by_entries_below(records):
-    figure = figures.by_share(records, ("coco200",), own=True)
-    assert [axis.get_xlabel() for axis in figure.axes] == ["kept of the mass (%)", "kept of the entries (%)"]
-    for axis in figure.axes:
+@pytest.mark.parametrize(("own", "level"), [(False, 40), (True, 20)])
+def test_dials_are_shares_and_layers(records, own, level):
+    figure = figures.dials(records, ("coco200",), own=own)
+    assert [axis.get_xlabel().split(" (")[0] for axis in figure.axes] == [
+        "share of the mass kept",
+        "share of the entries kept",
+        "layer",
+    ]
+    for axis in figure.axes[:2]:
         (crate, *_) = curves(axis)
         assert np.allclose(crate.get_xdata(), [100 * share for share in SHARES])
-        assert np.allclose(crate.get_ydata(), 20)
-
-
-def test_layers_are_shares_of_the_depth(records):
-    (axis, _) = figures.by_layer(records, ("coco200",)).axes
-    lines = [line for line in axis.lines if len(line.get_xdata()) > 1]
+        assert np.allclose(crate.get_ydata(), level)
+    lines = figure.axes[2].lines
     assert np.allclose(lines[0].get_xdata(), [100 / 3, 200 / 3, 100])
     assert np.allclose(lines[0].get_ydata(), [40, 41, 42])
     assert len(lines[2].get_xdata()) == 12
@@ -115,14 +122,6 @@ def test_surfaces_mark_the_papers_place_and_the_own_one(records):
     assert crate_entries.get_xlabel() == "share kept (%)"
 
 
-def test_changes_leave_out_a_grid_that_a_subject_was_not_shown_on(records):
-    figure = figures.changes(records, ("coco200",))
-    marks = [line for line in figure.axes[0].lines if line.get_marker() in ("o", "s")]
-    assert len(marks) == 4 * len(figures.CHANGE_LABELS) - 1
-    assert marks[0].get_xdata()[0] == pytest.approx(40.1)
-    assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == list(figures.CHANGE_LABELS.values())
-
-
 def lead(pair, decided, data="coco200"):
     settings = {
         "quantiles": [-50, 10, 300],
@@ -133,29 +132,18 @@ def lead(pair, decided, data="coco200"):
 
 
 def test_leads():
-    records = [
-        lead("crate_over_vit", [6, 1, 1]),
-        lead("crate_over_centred_blob", [0, 3, 1]),
-        lead("vit_over_crate", [4, 0, 0]),
-    ]
-    figure = figures.lead_curves(records, ("coco200",), left="crate")
-    drawn = curves(figure.axes[0])
-    assert [line.get_label() for line in drawn] == ["over ViT", "over centred blob"]
-    assert np.allclose(drawn[0].get_ydata(), [-5, 1, 30])
-    table = figures.lead_table(records, ("coco200",)).map(lambda cell: cell.replace("\N{NO-BREAK SPACE}", " "))
-    assert table["COCO-200"].to_dict() == {
-        "CRATE > ViT": "75 / 12 / 12",
-        "CRATE > centred blob": "0 / 75 / 25",
-        "ViT > CRATE": "100 / 0 / 0",
-    }
+    records = [lead("crate_over_vit", [6, 1, 1]), lead("crate_over_centred_blob", [0, 3, 1], data="weizmann")]
+    table = figures.lead_table(records, ("coco200", "weizmann")).map(plain)
+    assert table.loc["CRATE > ViT"].tolist() == ["75 / 12 / 12 (-5.0, +1.0, +30.0)", "–"]
+    assert table.loc["CRATE > centred blob", "Weizmann horses"].startswith("0 / 75 / 25")
     table = figures.choice_table(records, "crate_over_vit", ("coco200",))
     assert table.index.tolist() == [("rule", "mass"), ("rule", "entries"), ("layer", "last but one")]
-    assert table["COCO-200"].str.replace("\N{NO-BREAK SPACE}", " ").tolist()[:2] == ["75 / 25 / 0", "0 / 25 / 75"]
+    assert table["COCO-200"].map(plain).tolist()[:2] == ["75 / 25 / 0", "0 / 25 / 75"]
 
 
 def test_own_readings(records):
     table = figures.own_table(records, ("coco200", "weizmann"))
-    row = table.loc["COCO-200", "CRATE"].str.replace("\N{NO-BREAK SPACE}", " ")
+    row = table.loc["COCO-200", "CRATE"].map(plain)
     assert row.tolist() == ["40.1 ± 3.0", "40.5 ± 3.0", "1 of 3", "30 % of entries", "4", "40.6 ± 3.0", "40.7 ± 3.0"]
     assert table.loc["COCO-200", "centred blob"]["layer"] == "–"
     assert len(table.loc["Weizmann horses"]) == 2
@@ -164,7 +152,7 @@ def test_own_readings(records):
 
 def test_the_order_under_each_change(records):
     table = figures.orders(records, ("coco200",))
-    first = table.loc[figures.CHANGE_LABELS["pixels"], "COCO-200"].replace("\N{NO-BREAK SPACE}", " ")
+    first = plain(table.loc["60 % of mass, last layer but one, best head", "COCO-200"])
     assert first == "CRATE 40 · centred blob 30 · ViT-Ti/16, ImageNet 25 · ViT 20"
     assert "ViT-Ti" not in table.loc["12 × 12 tokens", "COCO-200"]
     assert table.index[-1] == "own layer, share, rule and head"

@@ -137,6 +137,15 @@ def _image_scores(
     return torch.cat([best, iou.mean(2)], dim=1).float().unflatten(-1, (rules, shares)).movedim(1, -1)
 
 
+def whole_image(shown: Shown) -> Float[np.ndarray, "n"]:
+    """IoU at pixels of a mask of the whole image, mean over its classes: what a subject gets by keeping everything."""
+    found = [
+        np.nan if one is None else float((one.weights.sum(-1) / one.valid.sum()).mean())
+        for one in shown.targets["pixels"]
+    ]
+    return np.array(found)
+
+
 class Freedom(NamedTuple):
     """Readings from which a subject gets its best one, on other images; by default only the paper's, so no choice.
 

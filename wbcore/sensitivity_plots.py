@@ -17,6 +17,7 @@ from wbcore.records import Record, select
 from wbcore.tables import order_table
 
 LEARNED = ("crate", "crate_mlp", "crate_mhsa", "vit", "vit_tiny_pretrained", "vit_tiny_pretrained_clean")
+BANDED = ("crate", "vit", "vit_tiny_pretrained")
 BASELINES = ("centred_blob", "untrained_crate", "untrained_vit", "random_heads")
 """What has learned nothing: in every figure."""
 _OTHER_LINES = {
@@ -28,12 +29,12 @@ _OTHER_LINES = {
 }
 """Whose colour they have, and how their lines are broken."""
 STEP_LABELS = {
-    "paper": "the paper's\nreading",
-    "pixels": "at\npixels",
-    "fixed_head": "one fixed\nhead",
-    "own_layer": "own\nlayer",
-    "own_share": "own share\nof mass",
-    "own_rule": "own\nrule",
+    "paper": "the paper's reading",
+    "pixels": "at pixels",
+    "fixed_head": "one fixed head",
+    "own_layer": "own layer",
+    "own_share": "own share of mass",
+    "own_rule": "own rule",
 }
 CHANGE_LABELS = {
     "pixels": "60 % of mass, last layer but one, best head",
@@ -79,12 +80,14 @@ def overview(records: Sequence[Record], data: str) -> dict[str, dict[str, Any]]:
 
 def steps(records: Sequence[Record], data: Sequence[str]) -> Figure:
     """IoU from the paper's reading to each subject's own, one freedom more at each step; a panel for each data set."""
-    figure, axes = plt.subplots(1, len(data), figsize=(4.3 * len(data), 4.4), sharey=True, squeeze=False)
+    figure, axes = plt.subplots(1, len(data), figsize=(3.2 * len(data), 3.7), sharey=True, squeeze=False)
     for axis, name in zip(axes[0], data, strict=True):
         for model, settings in overview(records, name).items():
             intervals = [settings["readings"][step]["value"] for step in STEP_LABELS]
             _band(axis, range(len(intervals)), intervals, model)
-        axis.set_xticks(range(len(STEP_LABELS)), STEP_LABELS.values(), fontsize=8)
+        _whole_image(axis, records, name)
+        axis.set_xticks(range(len(STEP_LABELS)), STEP_LABELS.values(), fontsize=8, rotation=60, ha="right")
+        axis.tick_params(axis="x", pad=1)
         axis.axvspan(-0.35, 0.35, color="#f1f2f4", zorder=-2, linewidth=0)
         _finish(axis, data_label(name), "")
     axes[0, 0].set_ylabel("IoU (%)")
@@ -92,78 +95,35 @@ def steps(records: Sequence[Record], data: Sequence[str]) -> Figure:
     return figure
 
 
-def by_share(records: Sequence[Record], data: Sequence[str], *, own: bool = False) -> Figure:
-    """IoU over the share that is kept: by mass above, by entries below, a column for each data set.
+def dials(records: Sequence[Record], data: Sequence[str], *, own: bool = False) -> Figure:
+    """IoU over the share of the mass, over the share of the entries, and over the layers (60 % of the mass).
 
-    At pixels; best head in the last layer but one, or (``own``) each subject's own layer and fixed head.
+    At pixels, best head, and for the shares in the last layer but one, or (``own``) with each subject's own layer and
+    fixed head; a column for each data set.
     """
-    kind, names = "by_share_own" if own else "by_share", {"mass": "of the mass", "entries": "of the entries"}
-    figure, axes = plt.subplots(2, len(data), figsize=(4.3 * len(data), 5.9), sharey="row", squeeze=False)
-    for row, (rule, called) in zip(axes, names.items(), strict=True):
-        for axis, name in zip(row, data, strict=True):
-            for model, settings in overview(records, name).items():
-                places = [100 * share for share in settings["shares"]]
-                _band(axis, places, settings[kind][rule], model)
-            axis.axvline(60, color="#333333", linewidth=0.8, linestyle=":", zorder=0)
-            axis.set_xticks(range(10, 100, 20))
-            _finish(axis, data_label(name), f"kept {called} (%)")
-        row[0].set_ylabel("IoU (%)")
-    _legend(figure, records, data)
-    return figure
-
-
-def by_layer(records: Sequence[Record], data: Sequence[str]) -> Figure:
-    """IoU over the depth, in percent of the layers; best head, at pixels; a row for each of two rules."""
-    names = {"mass60": "60 % of mass", "entries20": "20 % of entries"}
-    figure, axes = plt.subplots(2, len(data), figsize=(4.3 * len(data), 5.9), sharey="row", squeeze=False)
-    for row, (mask, called) in zip(axes, names.items(), strict=True):
-        for axis, name in zip(row, data, strict=True):
-            for model, settings in overview(records, name).items():
-                intervals = settings["by_layer"][mask]
-                depth = len(intervals)
-                places = [100 * layer / depth for layer in range(1, depth + 1)] if depth > 1 else (100 / 12, 100)
-                _band(axis, places, intervals if depth > 1 else 2 * intervals, model)
-            _finish(axis, f"{data_label(name)}, {called}", "layer, in percent of the depth")
-        row[0].set_ylabel("IoU (%)")
-    _legend(figure, records, data)
-    return figure
-
-
-def changes(records: Sequence[Record], data: Sequence[str]) -> Figure:
-    """One change of the reading at pixels in each row, a mark for every subject; a panel for each data set."""
-    names = list(CHANGE_LABELS)
-    figure, axes = plt.subplots(1, len(data), figsize=(3.6 * len(data) + 2.4, 5.0), sharey=True, squeeze=False)
-    for axis, name in zip(axes[0], data, strict=True):
+    kind = "by_share_own" if own else "by_share"
+    rows = {"mass": "share of the mass kept (%)", "entries": "share of the entries kept (%)"}
+    figure, axes = plt.subplots(3, len(data), figsize=(3.1 * len(data), 6.4), sharey="row", squeeze=False)
+    for column, name in enumerate(data):
         shown = overview(records, name)
-        for place, (model, settings) in enumerate(shown.items()):
-            drawn, offset = line(model), 0.62 * (place / max(len(shown) - 1, 1) - 0.5)
-            for row, change in enumerate(names):
-                if (interval := _changed(settings, change)) is not None:
-                    value, low, high = (100 * bound for bound in interval)
-                    axis.plot([low, high], [row + offset] * 2, color=drawn.colour, linewidth=1)
-                    face = drawn.colour if model in LEARNED[:5] else "white"
-                    marker = "o" if model in LEARNED else "s"
-                    axis.plot(value, row + offset, marker, color=drawn.colour, markerfacecolor=face, markersize=4)
-        for row in range(len(names) - 1):
-            axis.axhline(row + 0.5, color="#d3d6da", linewidth=2 if row == 0 else 0.6)
-        axis.set_yticks(range(len(names)), list(CHANGE_LABELS.values()), fontsize=9)
-        axis.set_ylim(len(names) - 0.5, -0.5)
-        axis.set_title(data_label(name))
-        axis.set(xlabel="IoU (%)", xlim=(0, None))
-    handles = [
-        Line2D(
-            [],
-            [],
-            linestyle="",
-            marker="o" if model in LEARNED else "s",
-            color=line(model).colour,
-            markerfacecolor=line(model).colour if model in LEARNED[:5] else "white",
-            markersize=6,
-            label=label(model),
-        )
-        for model in overview(records, data[0])
-    ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=5, frameon=False, fontsize=9)
+        for row, (rule, called) in enumerate(rows.items()):
+            for model, settings in shown.items():
+                _band(axes[row, column], [100 * share for share in settings["shares"]], settings[kind][rule], model)
+            axes[row, column].axvline(60, color="#333333", linewidth=0.8, linestyle=":", zorder=0)
+            axes[row, column].set_xticks(range(10, 100, 20))
+            _whole_image(axes[row, column], records, name)
+            _finish(axes[row, column], "" if row else data_label(name), called)
+        for model, settings in shown.items():
+            intervals = settings["by_layer"]["mass60"]
+            places = [100 * layer / len(intervals) for layer in range(1, len(intervals) + 1)]
+            if len(intervals) == 1:  # what has no layers is a level line
+                places, intervals = [100 / 12, 100], 2 * intervals
+            _band(axes[2, column], places, intervals, model)
+        _whole_image(axes[2, column], records, name)
+        _finish(axes[2, column], "", "layer (% of the depth)")
+    for row in axes:
+        row[0].set_ylabel("IoU (%)")
+    _legend(figure, records, data)
     return figure
 
 
@@ -177,7 +137,7 @@ def surfaces(records: Sequence[Record], *, data: str) -> Figure:
     level = 100 * shown["centred_blob"]["readings"]["own_rule"]["value"][0]
     models = [model for model in (*LEARNED, "untrained_crate") if model in shown]
     top = max(np.max(shown[model]["surface"][rule]) for model in models for rule in ("mass", "entries")) / 10
-    figure, axes = plt.subplots(2, len(models), figsize=(2.0 * len(models) + 1.2, 4.9), squeeze=False)
+    figure, axes = plt.subplots(2, len(models), figsize=(1.15 * len(models) + 1.0, 3.4), squeeze=False)
     image = None
     for column, model in enumerate(models):
         settings = shown[model]
@@ -186,10 +146,11 @@ def surfaces(records: Sequence[Record], *, data: str) -> Figure:
             image = axis.imshow(values, cmap="viridis", vmin=0, vmax=top, aspect="auto", origin="lower")
             axis.contour(values, levels=[level], colors="white", linewidths=1.4)
             _mark_places(axis, settings, rule)
-            axis.set_xticks(range(1, 10, 2), [f"{100 * share:.0f}" for share in settings["shares"][1::2]], fontsize=8)
-            axis.set_yticks(range(len(values)), range(1, len(values) + 1), fontsize=7 if len(values) > 6 else 8)
+            axis.set_xticks(range(1, 10, 4), [f"{100 * share:.0f}" for share in settings["shares"][1::4]], fontsize=8)
+            step = 1 if len(values) <= 6 else 3
+            axis.set_yticks(range(step - 1, len(values), step), range(step, len(values) + 1, step), fontsize=8)
             if row == 0:
-                axis.set_title(label(model).replace(", ", ",\n"), fontsize=9)
+                axis.set_title(label(model).replace(", ", ",\n").replace("left out", "\nleft out"), fontsize=8)
         axes[1, column].set_xlabel("share kept (%)", fontsize=9)
     for row, called in enumerate(("of mass", "of entries")):
         axes[row, 0].set_ylabel(f"{called}: layer")
@@ -204,43 +165,24 @@ def _mark_places(axis: Axes, settings: Mapping[str, Any], rule: str) -> None:
     paper, own = settings["readings"]["pixels"], settings["readings"]["own_rule"]
     if rule == paper["rule"]:
         place = shares.index(paper["share"]), paper["layer"] - 1
-        axis.plot(*place, "s", markersize=8, markerfacecolor="none", markeredgecolor="white", markeredgewidth=1.5)
+        axis.plot(*place, "s", markersize=6, markerfacecolor="none", markeredgecolor="white", markeredgewidth=1.5)
     if rule == own["rule"]:
         place = shares.index(own["share"]), own["layer"] - 1
-        axis.plot(*place, "*", markersize=11, markerfacecolor="#ff4fa3", markeredgecolor="white", markeredgewidth=0.8)
-
-
-def lead_curves(records: Sequence[Record], data: Sequence[str], *, left: str) -> Figure:
-    """The leads of one subject over others under all readings, each from its least to its greatest."""
-    figure, axes = plt.subplots(1, len(data), figsize=(4.3 * len(data), 3.7), sharey=True, squeeze=False)
-    for axis, name in zip(axes[0], data, strict=True):
-        for one in _leads(records, name):
-            ahead, behind = one.model.split("_over_")
-            if ahead == left:
-                quantiles = np.array(one.settings["quantiles"]) / 10
-                drawn = line(behind)
-                places = np.linspace(0, 100, len(quantiles))
-                called = f"over {label(behind)}"
-                axis.plot(
-                    places, quantiles, color=drawn.colour, linestyle=drawn.style, linewidth=drawn.width, label=called
-                )
-        axis.axhline(0, color="#333333", linewidth=1, zorder=0)
-        _finish(axis, data_label(name), "readings (%), sorted by the lead", floor=False)
-    axes[0, 0].set_ylabel(f"lead of {label(left)} (points of IoU)")
-    handles, called = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, called, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
-    return figure
+        axis.plot(*place, "*", markersize=9, markerfacecolor="#ff4fa3", markeredgecolor="white", markeredgewidth=0.8)
 
 
 def lead_table(records: Sequence[Record], data: Sequence[str]) -> pd.DataFrame:
-    """In how many of the readings one subject is ahead of another by its whole 95 % interval, is not, or neither."""
+    """In how many percent of the readings one subject is ahead of another by its whole 95 % interval / neither is / the
+    other is; in brackets the least, the median and the greatest lead in points.
+    """
     rows: dict[str, dict[str, str]] = {}
     for name in data:
         for one in _leads(records, name):
             ahead, behind = one.model.split("_over_")
-            rows.setdefault(f"{label(ahead)} > {label(behind)}", {})[data_label(name)] = _verdicts(
-                one.settings["decided"]
-            )
+            leads = one.settings["quantiles"]
+            least, median, greatest = (f"{leads[place] / 10:+.1f}" for place in (0, len(leads) // 2, -1))
+            cell = f"{_verdicts(one.settings['decided'])} ({least}, {median}, {greatest})"
+            rows.setdefault(f"{label(ahead)} > {label(behind)}", {})[data_label(name)] = cell
     return pd.DataFrame.from_dict(rows, orient="index").fillna("–")
 
 
@@ -326,12 +268,18 @@ def _cell(interval: Sequence[float]) -> str:
 
 
 def _band(axis: Axes, places: Sequence[float] | range, intervals: Sequence[Sequence[float]], model: str) -> None:
-    """A curve in percent with its intervals as a band, which baselines are drawn without."""
+    """A curve in percent, of :data:`BANDED` with its intervals as a band: bands of all would cover each other."""
     values, low, high = (100 * np.array(bound) for bound in zip(*intervals, strict=True))
     drawn = line(model)
-    if model in LEARNED:
-        axis.fill_between(places, low, high, color=drawn.colour, alpha=0.13, linewidth=0)
+    if model in BANDED:
+        axis.fill_between(places, low, high, color=drawn.colour, alpha=0.15, linewidth=0)
     axis.plot(places, values, color=drawn.colour, linestyle=drawn.style, linewidth=drawn.width)
+
+
+def _whole_image(axis: Axes, records: Sequence[Record], data: str) -> None:
+    """A level line where a mask of the whole image is."""
+    for one in select(records, model="whole_image", metric="reading/own_rule", data=data):
+        axis.axhline(100 * one.value, color="#333333", linewidth=0.9, linestyle=(0, (6, 3)), zorder=0)
 
 
 def _finish(axis: Axes, title: str, name: str, *, floor: bool = True) -> None:
@@ -350,4 +298,5 @@ def _legend(figure: Figure, records: Sequence[Record], data: Sequence[str]) -> N
         handles.append(
             Line2D([], [], color=drawn.colour, linestyle=drawn.style, linewidth=drawn.width, label=label(model))
         )
-    figure.legend(handles=handles, loc="outside lower center", ncols=5, frameon=False, fontsize=9)
+    handles.append(Line2D([], [], color="#333333", linestyle=(0, (6, 3)), linewidth=0.9, label=label("whole_image")))
+    figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False, fontsize=9)

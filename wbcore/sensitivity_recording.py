@@ -17,17 +17,19 @@ from wbcore.data.views import every_other
 from wbcore.files import sha256
 from wbcore.models import model_config
 from wbcore.norm_recording import PRETRAINED, fix
+from wbcore.profiles import Profile
 from wbcore.provenance import provenance
 from wbcore.records import Record
 from wbcore.segmentation_study import VIT_TINY, pretrained_backbone
 from wbcore.sensitivity import Shown, attention_subject, read_scores, show
-from wbcore.sensitivity_records import Scored, lead_record, subject_records
+from wbcore.sensitivity_records import Scored, lead_record, subject_records, whole_records
 from wbcore.study import OTHER_READINGS, find_study, finished_cells, variant_of
 from wbcore.subjects import Subject, baseline_subject
 
 CLEAN = f"{PRETRAINED}_clean"
 """The pretrained ViT with its outlier tokens left out of every mask."""
 BLOB, BLOB14 = "centred_blob", "centred_blob_grid14"
+WHOLE = "whole_image"
 LAB = ("crate", "crate_mlp", "crate_mhsa", "vit")
 UNTRAINED = ("untrained_crate", "untrained_vit")
 Part = Literal["held_back", "scored"]
@@ -101,9 +103,27 @@ def sensitivity_cells(place: Place) -> Iterator[Cell]:
         for name in names:
             seed = None if name.startswith((PRETRAINED, BLOB)) else 0
             yield Cell(name, seed, data, partial(_measure, name, subject, scored, data, place))
+        yield Cell(WHOLE, None, data, partial(_whole, shown, data, place))
         for pair in PAIRS:
             if set(pair) <= set(names):
                 yield Cell("_over_".join(pair), 0, data, partial(_lead, pair, scored, data, place))
+
+
+def profile_subjects(
+    chosen: Profile, *, data_root: Path | str | None = None, device: str = "cpu", seed: int = 0
+) -> dict[str, Subject]:
+    """CRATE and ViT of a profile, CRATE before it has learned, a centred blob and random heads, to be measured now.
+
+    Raises: InputError if none of the profile's weights is there.
+    """
+    found = {}
+    for name in chosen.trained(("crate", "vit"), data_root=data_root):
+        model, card = load_model(chosen.weights_path(name, data_root))
+        found[name] = attention_subject(model, name=name, device=device, seed=card.seed)
+    crate = chosen.model_names.format(variant="crate")
+    untrained = attention_subject(untrained_model(crate), name="untrained_crate", device=device, seed=0)
+    blind = partial(baseline_subject, patch_size=model_config(crate).patch_size, layers=(0,), seed=seed)
+    return {**found, **{one.name: one for one in (untrained, blind(BLOB), blind("random_heads"))}}
 
 
 def _subject(weights: dict[str, Path], place: Place, name: str) -> tuple[Subject, dict[str, Any]]:
@@ -170,6 +190,11 @@ def _measure(
     records = subject_records(name, found, keep=keep, common=common, settings=protocol)
     seconds = round(time.monotonic() - started, 1)
     return [replace(record, seconds=seconds) for record in records]
+
+
+def _whole(shown: Callable[[Part, int, int], Shown], data: str, place: Place, command: str) -> list[Record]:
+    common, protocol = _common(data, place, command)
+    return whole_records(WHOLE, shown("scored", 72, 8), common=common, settings=protocol)
 
 
 def _lead(

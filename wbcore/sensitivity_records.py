@@ -26,6 +26,7 @@ from wbcore.sensitivity import (
     choose,
     chosen_values,
     read_scores,
+    whole_image,
 )
 from wbcore.subjects import Subject
 
@@ -118,6 +119,11 @@ def subject_records(
         _record(reading, name, known[reading], common, {**settings, **(shown if reading == "paper" else {})})
         for reading in ("paper", *keep)
     ]
+
+
+def whole_records(name: str, shown: Shown, *, common: Mapping[str, Any], settings: Mapping[str, Any]) -> list[Record]:
+    """:func:`wbcore.sensitivity.whole_image` as ``reading/own_rule``, so that others can be compared with it."""
+    return [_record("own_rule", name, whole_image(shown), common, settings)]
 
 
 def _record(
