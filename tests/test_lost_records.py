@@ -16,6 +16,7 @@ from wbcore.lost_recording import FULL, MEASURED, lost_cells
 from wbcore.lost_records import (
     BIASES,
     FEW_BIASES,
+    METRICS,
     SHARES,
     TREATMENTS,
     Origin,
@@ -176,7 +177,7 @@ class TestSeeing:
 def test_a_sweep_is_lost_one_by_one(model, dataset):
     found = sweep(see(model, dataset), biases=PLACES)
     assert found.left_out == 1
-    assert set(found.hits) == {(facet, treatment) for facet in facets(model) for treatment in TREATMENTS}
+    assert set(found.numbers) == {(facet, treatment) for facet in facets(model) for treatment in TREATMENTS}
     images = [one for one in see(model, dataset) if len(one.example.instances)]
     for way in (Way("keys", "scaled", 0.0), Way("values", "centred", 0.2), Way("queries", "unit", -0.3)):
         for index, one in enumerate(images):
@@ -185,7 +186,12 @@ def test_a_sweep_is_lost_one_by_one(model, dataset):
             height, width = one.example.image.shape[:2]
             hit = by_floats(alone.box, object_boxes(one.example), (width / 6, height / 6))
             assert found.of(way)[index] == hit
-            assert found.of(way, "corners")[index] == (alone.seed in {(0, 0), (0, 5), (5, 0), (5, 5)})
+            assert found.of(way, "seed_in_corner")[index] == (alone.seed in {(0, 0), (0, 5), (5, 0), (5, 5)})
+            similarity = given @ given.T + way.bias
+            pairs = sum(bool(similarity[i, j] > 0) for i in range(36) for j in range(36) if i != j)
+            assert found.of(way, "lost_alike")[index] == pytest.approx(pairs / (36 * 35))
+            left, top, right, bottom = alone.box
+            assert found.of(way, "lost_covered")[index] == pytest.approx((right - left) * (bottom - top) / 36)
 
 
 def test_no_object_at_all(model, dataset):
@@ -194,8 +200,7 @@ def test_no_object_at_all(model, dataset):
 
 
 def made(table: dict[tuple[str, str], list[list[int]]], *, places=PLACES) -> Sweep:
-    hits = {name: np.array(rows, bool) for name, rows in table.items()}
-    return Sweep(places, hits, {name: ~rows for name, rows in hits.items()}, 1)
+    return Sweep(places, {name: np.array(rows, float)[..., None] for name, rows in table.items()}, 1)
 
 
 class TestChoosing:
@@ -213,7 +218,7 @@ class TestChoosing:
 
     def test_what_is_recorded_was_chosen_elsewhere(self, model, dataset):
         here = sweep(see(model, dataset), biases=PLACES)
-        there = made({name: [[0, 0, 1]] if name == ("values", "unit") else [[0, 0, 0]] for name in here.hits})
+        there = made({name: [[0, 0, 1]] if name == ("values", "unit") else [[0, 0, 0]] for name in here.numbers})
         origin = Origin("double", "noise", dataset, "others", "test", seed=3)
         records = lost_records(model, there, here, origin)
         (best,) = select(records, metric="corloc", model="double")
@@ -222,8 +227,9 @@ class TestChoosing:
         assert best.settings["chosen_on"] == "others"
         assert best.settings["images_without_object"] == 1
         assert (best.n, best.seeds) == (6, (3,))
-        (seeds,) = select(records, metric="seed_in_corner", model="double_stock")
-        assert seeds.values == tuple(here.of(stock(model), "corners"))
+        for metric in METRICS[1:]:
+            (one,) = select(records, metric=metric, model="double_stock")
+            assert one.values == pytest.approx(here.of(stock(model), metric), abs=1e-4)
         assert {one.model for one in select(records, metric="corloc")} == {
             "double",
             *(f"double_{ending}" for ending in ("stock", "keys", "queries", "values")),
@@ -231,7 +237,7 @@ class TestChoosing:
         (curve,) = select(records, metric="corloc/unit", model="double_values")
         assert curve.settings["places"] == list(PLACES)
         assert curve.settings["curve_where_chosen"] == [0, 0, 1]
-        shares = here.hits["values", "unit"].mean(axis=0)
+        shares = here.hits("values", "unit").mean(axis=0)
         assert [value for value, _, _ in curve.settings["curve"]] == pytest.approx(shares.tolist(), abs=1e-4)
         assert all(low <= value <= high for value, low, high in curve.settings["curve"])
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 from tqdm import tqdm
 
@@ -137,27 +137,33 @@ def see(model: Backbone, dataset: Dataset | Sequence[Example], *, own_size: bool
             yield Seen(example, features, layout.grid, model.config.patch_size if own_size else None)
 
 
+METRICS = ("corloc", "seed_in_corner", "lost_alike", "lost_covered")
+"""Of each image: whether the box is right; whether the seed, from which it is grown, lies in a corner; the share of
+pairs of patches that resemble each other; the share of the image that the box covers."""
+
+
 @dataclass(frozen=True, eq=False)
 class Sweep:
     """LOST on the ``n`` images that have an object, by facet and treatment, for each of ``s`` biases."""
 
     biases: tuple[float, ...]
-    hits: Mapping[tuple[str, str], Bool[np.ndarray, "n s"]]
-    """Whether the box was right."""
-    corners: Mapping[tuple[str, str], Bool[np.ndarray, "n s"]]
-    """Whether the seed, from which the box is grown, lay in a corner of the image."""
+    numbers: Mapping[tuple[str, str], Float[np.ndarray, "n s m"]]
+    """The :data:`METRICS` of each image under each bias."""
     left_out: int
     """Images without an object."""
 
-    def of(self, way: Way, what: str = "hits") -> Bool[np.ndarray, "n"]:
-        """``hits`` or ``corners`` of one way."""
-        return getattr(self, what)[way.facet, way.treatment][:, self.biases.index(way.bias)]
+    def hits(self, facet: str, treatment: str) -> Float[np.ndarray, "n s"]:
+        """Whether the box was right, by bias."""
+        return self.numbers[facet, treatment][..., 0]
+
+    def of(self, way: Way, metric: str = "corloc") -> Float[np.ndarray, "n"]:
+        """A metric of each image under one way."""
+        return self.numbers[way.facet, way.treatment][:, self.biases.index(way.bias), METRICS.index(metric)]
 
 
 def sweep(images: Iterator[Seen], *, biases: Sequence[float] = BIASES) -> Sweep:
     """LOST on every image, under every treatment and bias.  Raises: NoObjectError if no image has an object."""
-    hits: dict[tuple[str, str], list[list[bool]]] = {}
-    corners: dict[tuple[str, str], list[list[bool]]] = {}
+    numbers: dict[tuple[str, str], list[list[list[float]]]] = {}
     left_out = 0
     for seen in images:
         truth = object_boxes(seen.example)
@@ -167,18 +173,20 @@ def sweep(images: Iterator[Seen], *, biases: Sequence[float] = BIASES) -> Sweep:
         for facet, features in seen.features.items():
             for treatment in TREATMENTS:
                 found = discover(treated(features, treatment), seen.grid, k=candidates(len(features)), biases=biases)
-                hits.setdefault((facet, treatment), []).append([seen.localises(one.box, truth) for one in found])
-                corners.setdefault((facet, treatment), []).append([_in_corner(one) for one in found])
-    if not hits:
+                rows = [[float(seen.localises(one.box, truth)), *_described(one)] for one in found]
+                numbers.setdefault((facet, treatment), []).append(rows)
+    if not numbers:
         raise NoObjectError(f"none of {left_out} images has an object: choose another data set")
-    right, at_corner = ({name: np.array(rows) for name, rows in table.items()} for table in (hits, corners))
-    return Sweep(tuple(biases), right, at_corner, left_out)
+    return Sweep(tuple(biases), {way: np.array(rows) for way, rows in numbers.items()}, left_out)
 
 
-def _in_corner(found: Discovery) -> bool:
-    rows, cols = found.degree.shape
-    row, col = found.seed
-    return row in (0, rows - 1) and col in (0, cols - 1)
+def _described(found: Discovery) -> tuple[float, float, float]:
+    """The last three of :data:`METRICS`."""
+    (rows, cols), (row, col), box = found.degree.shape, found.seed, found.box
+    patches = rows * cols
+    corner = row in (0, rows - 1) and col in (0, cols - 1)
+    alike = float(found.degree.sum()) / (patches * (patches - 1))
+    return float(corner), alike, (box.right - box.left) * (box.bottom - box.top) / patches
 
 
 def choose(found: Sweep, *, facet: str | None = None) -> Way:
@@ -188,7 +196,7 @@ def choose(found: Sweep, *, facet: str | None = None) -> Way:
     """
     ways = [
         Way(name, treatment, bias)
-        for name, treatment in found.hits
+        for name, treatment in found.numbers
         for bias in found.biases
         if facet is None or name == facet
     ]
@@ -210,7 +218,7 @@ class Origin:
     device: str = "cpu"
     settings: dict[str, Any] = field(default_factory=dict)
 
-    def record(self, metric: str, model: str, values: Bool[np.ndarray, "n"], **settings: Any) -> Record:
+    def record(self, metric: str, model: str, values: Shaped[np.ndarray, "n"], **settings: Any) -> Record:
         """The mean over images, with its interval."""
         return Record(
             metric=metric,
@@ -222,7 +230,7 @@ class Origin:
             data_sha256=self.dataset.fingerprint,
             weights_sha256=self.weights_sha256,
             command=self.command,
-            values=tuple(int(value) for value in values),
+            values=tuple(round(float(value), 4) for value in values),
             **provenance(self.device),
         )
 
@@ -231,8 +239,7 @@ def lost_records(model: Backbone, other: Sweep, found: Sweep, origin: Origin) ->
     """CorLoc of a model from what LOST ``found``; whatever is chosen, is chosen on ``other`` images.
 
     - ``corloc`` of ``<name>`` (facet, treatment and bias chosen), ``<name>_<facet>`` (treatment and bias chosen) and
-      ``<name>_stock`` (LOST as published); ``seed_in_corner`` of the same: the share of images whose seed is in one of
-      the four corners;
+      ``<name>_stock`` (LOST as published); the other :data:`METRICS` of the same;
     - ``corloc/<treatment>`` of ``<name>_<facet>`` (bias chosen), with the curve over biases in its settings: value,
       lower and upper bound for each, and the values on the other images.
 
@@ -244,10 +251,9 @@ def lost_records(model: Backbone, other: Sweep, found: Sweep, origin: Origin) ->
     records = []
     for subject, way in ways.items():
         said = {**way._asdict(), "images_without_object": found.left_out}
-        records.append(origin.record("corloc", subject, found.of(way), **said))
-        records.append(origin.record("seed_in_corner", subject, found.of(way, "corners"), **said))
-    for (facet, treatment), hits in found.hits.items():
-        there = other.hits[facet, treatment]
+        records += [origin.record(metric, subject, found.of(way, metric), **said) for metric in METRICS]
+    for facet, treatment in found.numbers:
+        hits, there = found.hits(facet, treatment), other.hits(facet, treatment)
         place = _best(there, found.biases)
         said = {"bias": found.biases[place], **curve(hits, there, found.biases)}
         records.append(origin.record(f"corloc/{treatment}", f"{name}_{facet}", hits[:, place], **said))
@@ -310,7 +316,7 @@ def _shares(box: Box, width: int, height: int) -> tuple[float, float, float, flo
     return box.left / width, box.top / height, box.right / width, box.bottom / height
 
 
-def curve(hits: Bool[np.ndarray, "n s"], there: Bool[np.ndarray, "m s"], places: Sequence[float]) -> dict[str, Any]:
+def curve(hits: Shaped[np.ndarray, "n s"], there: Shaped[np.ndarray, "m s"], places: Sequence[float]) -> dict[str, Any]:
     """CorLoc along ``places`` for a record's settings: value and bounds here, and values ``there``, where chosen."""
     found = bootstrap(lambda drawn: hits[drawn].mean(axis=0), len(hits))
     return {
@@ -320,7 +326,7 @@ def curve(hits: Bool[np.ndarray, "n s"], there: Bool[np.ndarray, "m s"], places:
     }
 
 
-def _best(hits: Bool[np.ndarray, "n s"], places: Sequence[float]) -> int:
+def _best(hits: Shaped[np.ndarray, "n s"], places: Sequence[float]) -> int:
     """The place with the highest mean; of equal ones the one nearest to zero."""
     means = hits.mean(axis=0)
     return max(range(len(places)), key=lambda place: (means[place], -abs(places[place])))

@@ -75,6 +75,8 @@ METRIC_LABELS = {
     "corloc/unit": "CorLoc, length one",
     "corloc/centred": "CorLoc, centred",
     "seed_in_corner": "seed in a corner",
+    "lost_alike": "alike pairs",
+    "lost_covered": "box covers",
     "linear_top1": "linear top-1",
     "linear_top1_patches": "linear top-1, with patches",
     "knn_top1": "k-NN top-1",

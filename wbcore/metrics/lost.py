@@ -85,15 +85,15 @@ def discover(
     if not features.isfinite().all():
         raise InputError("features hold NaN or infinite values: check the model and its input")
     products = features @ features.T
-    return [_discover(products + bias, grid, k) for bias in biases]
+    return [_discover(products, bias, grid, k) for bias in biases]
 
 
-def _discover(similarity: Float[Tensor, "n n"], grid: tuple[int, int], k: int) -> Discovery:
-    alike = similarity > 0
+def _discover(products: Float[Tensor, "n n"], bias: float, grid: tuple[int, int], k: int) -> Discovery:
+    alike = products > -bias  # what the sum being positive means, without a second matrix
     degree = alike.sum(dim=1) - alike.diagonal().long()
     order = degree.argsort(stable=True)
     seed, candidates = order[0], order[:k]
-    expansion = similarity[candidates[alike[seed, candidates]]].sum(dim=0)
+    expansion = (products[candidates[alike[seed, candidates]]] + bias).sum(dim=0)
     positive = expansion > 0
     positive[seed] = True
     components = np.empty(grid, np.int32)
