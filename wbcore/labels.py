@@ -12,7 +12,6 @@ LABELS = {
     "vit": "ViT",
     "vit_tiny_pretrained": "ViT-Ti/16, ImageNet",
     "vit_tiny_pretrained_ttr": "ViT-Ti/16, test-time register",
-    "vit_tiny_pretrained_clean": "ViT-Ti/16, outliers left out",
     "vit_tiny_pretrained_empty": "ViT-Ti/16, empty register",
     "centred_blob": "centred blob",
     "centred_blob_grid14": "centred blob, 14 × 14",

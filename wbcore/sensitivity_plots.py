@@ -80,7 +80,7 @@ def overview(records: Sequence[Record], data: str) -> dict[str, dict[str, Any]]:
 
 def steps(records: Sequence[Record], data: Sequence[str]) -> Figure:
     """IoU from the paper's reading to each subject's own, one freedom more at each step; a panel for each data set."""
-    figure, axes = plt.subplots(1, len(data), figsize=(3.2 * len(data), 3.7), sharey=True, squeeze=False)
+    figure, axes = plt.subplots(1, len(data), figsize=(3.3 * len(data), 3.8), squeeze=False)
     for axis, name in zip(axes[0], data, strict=True):
         for model, settings in overview(records, name).items():
             intervals = [settings["readings"][step]["value"] for step in STEP_LABELS]
@@ -103,7 +103,7 @@ def dials(records: Sequence[Record], data: Sequence[str], *, own: bool = False) 
     """
     kind = "by_share_own" if own else "by_share"
     rows = {"mass": "share of the mass kept (%)", "entries": "share of the entries kept (%)"}
-    figure, axes = plt.subplots(3, len(data), figsize=(3.1 * len(data), 6.4), sharey="row", squeeze=False)
+    figure, axes = plt.subplots(3, len(data), figsize=(3.3 * len(data), 6.0), squeeze=False)
     for column, name in enumerate(data):
         shown = overview(records, name)
         for row, (rule, called) in enumerate(rows.items()):
@@ -150,7 +150,7 @@ def surfaces(records: Sequence[Record], *, data: str) -> Figure:
             step = 1 if len(values) <= 6 else 3
             axis.set_yticks(range(step - 1, len(values), step), range(step, len(values) + 1, step), fontsize=8)
             if row == 0:
-                axis.set_title(label(model).replace(", ", ",\n").replace("left out", "\nleft out"), fontsize=8)
+                axis.set_title(label(model).replace(", ImageNet", "").replace(", ", ",\n"), fontsize=8)
         axes[1, column].set_xlabel("share kept (%)", fontsize=9)
     for row, called in enumerate(("of mass", "of entries")):
         axes[row, 0].set_ylabel(f"{called}: layer")
@@ -282,10 +282,9 @@ def _whole_image(axis: Axes, records: Sequence[Record], data: str) -> None:
         axis.axhline(100 * one.value, color="#333333", linewidth=0.9, linestyle=(0, (6, 3)), zorder=0)
 
 
-def _finish(axis: Axes, title: str, name: str, *, floor: bool = True) -> None:
+def _finish(axis: Axes, title: str, name: str) -> None:
     axis.set(title=title, xlabel=name)
-    if floor:
-        axis.set_ylim(bottom=0)
+    axis.set_ylim(bottom=0)
     axis.grid(axis="y", color=_GRID)
     axis.set_axisbelow(True)
 
@@ -299,4 +298,6 @@ def _legend(figure: Figure, records: Sequence[Record], data: Sequence[str]) -> N
             Line2D([], [], color=drawn.colour, linestyle=drawn.style, linewidth=drawn.width, label=label(model))
         )
     handles.append(Line2D([], [], color="#333333", linestyle=(0, (6, 3)), linewidth=0.9, label=label("whole_image")))
-    figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
+    figure.legend(
+        handles=handles, loc="outside lower center", ncols=4 if len(data) > 2 else 3, frameon=False, fontsize=8
+    )
