@@ -12,6 +12,7 @@ from wbcore.errors import InputError
 from wbcore.evaluate import RULES, segmentation
 from wbcore.metrics.attention import paper_miou
 from wbcore.metrics.baselines import centred_blob
+from wbcore.metrics.outlier_attention import object_auc
 from wbcore.models.test_time_registers import with_test_time_register
 from wbcore.norm_records import read_norms
 from wbcore.outlier_segmentation import (
@@ -187,6 +188,23 @@ def test_the_blob(recorder, dataset):
     for rule in SHOWN_RULES:
         expected = attention_miou(centred_blob(GRID).expand(IMAGES, -1, -1), labels, rule=rule)
         assert one(records, f"attention_miou/{rule}", "centred_blob").value == pytest.approx(np.nanmean(expected))
+
+
+def test_width_and_place(reading, recorder, dataset):
+    labels, outlier = patch_labels(dataset, GRID), reading.outliers(THRESHOLD)
+    for name, without in (("double", None), ("double_clean", outlier)):
+        records = recorder.width(reading, name, origin=ORIGIN, without=without)
+        for layer in range(CONFIG.depth):
+            shown = reading.patches[layer].clone()
+            if without is not None:
+                shown[..., list(PLACES)] = 0
+            area = one(records, "attention_auc", f"{name}_layer{layer + 1}")
+            expected = object_auc(shown.mean(1), labels, without=without)
+            assert area.value == pytest.approx(np.nanmean(expected))
+            assert area.n == IMAGES - 1
+            size = one(records, "mask_size/mass60", f"{name}_layer{layer + 1}")
+            assert size.value == pytest.approx(float(RULES["mass60"](shown).float().mean()))
+            assert size.n == IMAGES
 
 
 def test_the_best_layer_is_counted_from_one(reading, dataset):

@@ -66,10 +66,15 @@ class Row:
 
 
 def layer_columns(
-    records: Sequence[Record], columns: Sequence[tuple[str, str]], rows: Sequence[Row], *, size: float = 3.5
+    records: Sequence[Record],
+    columns: Sequence[tuple[str, str]],
+    rows: Sequence[Row],
+    *,
+    endings: Sequence[str] = tuple(STYLES),
+    size: float = 3.5,
 ) -> Figure:
     """One column per (model, data set), one row per metric, over the same layers: the model as it is and under every
-    intervention that was recorded, with 95 % intervals as bands.
+    intervention of ``endings`` that was recorded, with 95 % intervals as bands.
 
     Dashed from top to bottom: the first layer whose attention sees outliers, where the model has some
     (``tail/triple_share``).  Colours are the architectures', as everywhere.
@@ -89,7 +94,7 @@ def layer_columns(
         seen = outliers_seen_from(records, model, data=data)
         layers: set[int] = set()
         for axis, row in zip(axes[:, column], rows, strict=True):
-            for ending, style in reversed(STYLES.items()):
+            for ending, style in ((one, STYLES[one]) for one in reversed(endings)):
                 name = model + ending
                 curve = curves_over_layers(records, data=data, metric=row.metric, models=[name]).get(name)
                 if curve:

@@ -23,7 +23,7 @@ LAB = ("vit", "crate", "crate_mhsa", "crate_mlp")
 REGISTERS = 4
 """Of the lab's models that were trained with some."""
 SEEN = ("vit", "crate", f"vit_reg{REGISTERS}", f"crate_reg{REGISTERS}")
-"""Of these, under both rules, and on :data:`SPENT` where their attention goes; of the others one rule."""
+"""Of these, under both rules, and on :data:`SPENT` where their attention goes and how wide it is."""
 SPENT = "weizmann"
 ALONE = "vit_tiny_pretrained_empty"
 """The pretrained ViT with an extra token and no neuron moved into it: what the token alone does."""
@@ -92,6 +92,7 @@ def _lab(name: str, weights: Path, data: str, place: Place, command: str) -> Ite
         yield from recorder.segmentation(reading, f"{name}_clean", without=outlier, **less)
     if name in SEEN and data == SPENT:
         yield from recorder.spending(reading, name, outlier=outlier, origin=origin)
+        yield from recorder.width(reading, name, origin=origin)
 
 
 def _pretrained(data: str, place: Place, command: str) -> Iterator[Record]:
@@ -115,12 +116,13 @@ def _pretrained(data: str, place: Place, command: str) -> Iterator[Record]:
     yield from recorder.segmentation(cure, f"{CURED}_clean", without=outlier, **less)
     yield from recorder.segmentation(alone, ALONE, rules=SHOWN_RULES[:1], **less)
     for ending, without in interventions(outlier, reading.layout.grid).items():
-        rules = SHOWN_RULES if ending == "_clean" else SHOWN_RULES[:1]
-        yield from recorder.segmentation(reading, PRETRAINED + ending, without=without, rules=rules, **less)
+        yield from recorder.segmentation(reading, PRETRAINED + ending, without=without, **less)
     if data == SPENT:
         for name, found in ((PRETRAINED, reading), (CURED, cure)):
             yield from recorder.spending(found, name, outlier=outlier, origin=origin)
             yield from recorder.tail(found, name, origin=origin)
+            yield from recorder.width(found, name, origin=origin)
+        yield from recorder.width(reading, f"{PRETRAINED}_clean", origin=origin, without=outlier)
 
 
 def _settings(others: Dataset, threshold: float | None, **more: Any) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from wbcore.metrics.baselines import centred_blob
 from wbcore.metrics.intervals import Interval, bootstrap_mean
 from wbcore.metrics.norm_tail import over_median, pooled_tail
 from wbcore.metrics.norms import outliers, token_norms
-from wbcore.metrics.outlier_attention import as_many, budget, is_object, leave_out, longest, on_object
+from wbcore.metrics.outlier_attention import as_many, budget, is_object, leave_out, longest, object_auc, on_object
 from wbcore.models import Backbone
 from wbcore.norm_records import TIMES, border, shown_batches
 from wbcore.provenance import provenance
@@ -204,6 +204,29 @@ class Recorder:
                 found.append(self.mean(metric, model, values, origin=origin, settings=settings, by_image=kept))
         return found
 
+    def width(
+        self,
+        reading: AttentionReading,
+        name: str,
+        *,
+        origin: Mapping[str, Any],
+        without: Bool[Tensor, "n p"] | None = None,
+    ) -> list[Record]:
+        """Whether the attention of ``<name>_layer<l>`` is in the right place and how wide it is: ``attention_auc``
+        (:func:`wbcore.metrics.outlier_attention.object_auc`, mean of the heads) and ``mask_size/mass60``, the share of
+        the patches that 60 % of a head's mass lie on (mean over heads)."""
+        labels, found = self.labels(reading.layout.grid), []
+        for layer, patches in enumerate(reading.patches, start=1):
+            shown = patches if without is None else leave_out(patches, without)
+            numbers = {
+                "attention_auc": object_auc(shown.mean(dim=1), labels, without=without),
+                "mask_size/mass60": RULES["mass60"](shown).double().mean(dim=(1, 2)).numpy(),
+            }
+            for metric, values in numbers.items():
+                kept = layer == len(reading.patches)
+                found.append(self.mean(metric, f"{name}_layer{layer}", values, origin=origin, by_image=kept))
+        return found
+
     def spending(
         self, reading: AttentionReading, name: str, *, outlier: Bool[Tensor, "n p"], origin: Mapping[str, Any]
     ) -> list[Record]:
@@ -249,13 +272,12 @@ class Recorder:
         return found
 
     def blob(self, name: str, grid: tuple[int, int]) -> list[Record]:
-        """``attention_miou/<rule>`` of the centred blob on a token grid."""
+        """``attention_miou/<rule>`` and ``attention_auc`` of the centred blob on a token grid."""
         labels = self.labels(grid)
         attention = centred_blob(grid).expand(len(labels), -1, -1)
-        return [
-            self.mean(f"attention_miou/{rule}", name, attention_miou(attention, labels, rule=rule), origin={})
-            for rule in SHOWN_RULES
-        ]
+        numbers = {f"attention_miou/{rule}": attention_miou(attention, labels, rule=rule) for rule in SHOWN_RULES}
+        numbers["attention_auc"] = object_auc(attention[:, 0], labels)
+        return [self.mean(metric, name, values, origin={}) for metric, values in numbers.items()]
 
 
 def best_layers(reading: AttentionReading, labels: Int[Tensor, "n p"]) -> dict[str, int]:

@@ -1,12 +1,13 @@
 """Outliers left out of attention maps, and the accounts of what attention is spent on, against cases by hand."""
 
+import numpy as np
 import pytest
 import torch
 
 from wbcore.data.example import VOID
 from wbcore.errors import InputError
 from wbcore.metrics.attention import keep_mass
-from wbcore.metrics.outlier_attention import as_many, budget, is_object, leave_out, longest, on_object
+from wbcore.metrics.outlier_attention import as_many, budget, is_object, leave_out, longest, object_auc, on_object
 from wbcore.tokens import TokenLayout
 
 
@@ -88,3 +89,22 @@ def test_a_budget_is_spent_and_leaving_out_does_not_change_where_the_rest_is():
     mean = attn.mean(1, keepdim=True)
     rest = leave_out(layout.patches(mean, dim=-1), outlier)[:, 0]
     torch.testing.assert_close(on_object(found), (rest * is_object(labels)).sum(-1) / rest.sum(-1))
+
+
+def test_the_area_is_the_share_of_pairs_in_the_right_order():
+    generator = torch.Generator().manual_seed(5)
+    attn = torch.randint(0, 9, (7, 31), generator=generator).float()  # with ties
+    labels = torch.randint(0, 3, (7, 31), generator=generator)
+    labels[:, :4] = VOID
+    without = torch.rand(7, 31, generator=generator) < 0.1
+    for image, area in enumerate(object_auc(attn, labels, without=without)):
+        valid = (labels[image] != VOID) & ~without[image]
+        objects, others = attn[image][valid & (labels[image] > 0)], attn[image][valid & (labels[image] == 0)]
+        pairs = (objects[:, None] > others).double() + 0.5 * (objects[:, None] == others).double()
+        assert area == pytest.approx(float(pairs.mean()))
+
+
+def test_an_area_does_not_know_how_wide_attention_is():
+    attn, labels = torch.tensor([[0.5, 0.3, 0.1, 0.05, 0.05]]), torch.tensor([[1, 1, 0, 0, VOID]])
+    assert object_auc(attn, labels) == object_auc(attn**20, labels) == 1
+    assert np.isnan(object_auc(attn, torch.tensor([[0, 0, 0, 0, VOID]]))).all()  # no object
