@@ -147,7 +147,7 @@ def label(model: str) -> str:
     if setting := re.fullmatch(r"(.+)_(tau|dot|masks|size|crf|negative)(\d*)", model):
         return f"{label(setting[1])}, {maskcut_label(setting[2], setting[3])}"
     name, step, number = step_of(model)
-    return (LABELS | PAPER_LABELS).get(name, name) + (f", {step} {number}" if step else "")
+    return f"{label(name)}, {step} {number}" if step else (LABELS | PAPER_LABELS).get(name, name)
 
 
 def maskcut_label(setting: str, number: str = "") -> str:
