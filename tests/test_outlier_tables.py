@@ -7,7 +7,7 @@ import pytest
 
 from tests.tiny import record
 from wbcore.errors import InputError
-from wbcore.outlier_tables import NOT_TRAINED, by_layer, family_table, recovered, recovery_table
+from wbcore.outlier_tables import NOT_TRAINED, by_layer, family_table, loss_table, recovered, recovery_table
 
 MIOU = "attention_miou/mass60"
 SPACE = "\N{NO-BREAK SPACE}"
@@ -74,6 +74,18 @@ def test_the_table_of_what_comes_back():
     assert first["best"].endswith("(2)")
     assert first["last"].startswith(f"{100 * LAST.mean():.1f}")
     assert second["over the blob"].startswith("+10.0 [+10.0,")
+
+
+def test_the_table_of_losses():
+    records = [*subjects(), measured("vit_clean_layer2", BEST)]
+    table = loss_table(records, "vit", endings=("", "_clean", "_ttr"), rules=["mass60"], data=["cutouts", "camvid"])
+    assert list(table.index) == [
+        ("Cutouts", "60 % of mass", "as it is"),
+        ("Cutouts", "60 % of mass", "outliers left out of the map"),
+    ]
+    assert table["loss (points)"].tolist() == ["+40.0", "+40.0"]
+    assert table["best"].tolist() == 2 * [table["best"].iloc[0]]
+    assert table["images"].tolist() == [23, 23]
 
 
 def test_layers_are_sorted_as_numbers():

@@ -116,7 +116,10 @@ def _pretrained(data: str, place: Place, command: str) -> Iterator[Record]:
     yield from recorder.segmentation(cure, f"{CURED}_clean", without=outlier, **less)
     yield from recorder.segmentation(alone, ALONE, rules=SHOWN_RULES[:1], **less)
     for ending, without in interventions(outlier, reading.layout.grid).items():
-        yield from recorder.segmentation(reading, PRETRAINED + ending, without=without, **less)
+        by_image = ending == "_clean"  # whose loss along the layers is compared with the model's own
+        yield from recorder.segmentation(
+            reading, PRETRAINED + ending, origin=origin, without=without, by_image=by_image
+        )
     if data == SPENT:
         for name, found in ((PRETRAINED, reading), (CURED, cure)):
             yield from recorder.spending(found, name, outlier=outlier, origin=origin)

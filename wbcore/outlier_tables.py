@@ -84,6 +84,33 @@ def _recovery(
     return row
 
 
+def loss_table(
+    records: Sequence[Record], model: str, *, endings: Sequence[str], rules: Sequence[str], data: Sequence[str]
+) -> pd.DataFrame:
+    """How much a model loses from its best layer to its last, read in several ways: a row per data set, rule and map.
+
+    The best layer is the one of :func:`recovery_table`, of the model as it is.  The loss is a difference of the same
+    images, in points.  Maps without records are passed over.
+    """
+    rows = []
+    for one in data:
+        for rule in rules:
+            metric = f"attention_miou/{rule}"
+            own = by_layer(records, model, metric=metric, data=one)
+            for ending in endings:
+                layers = by_layer(records, model + ending, metric=metric, data=one)
+                if own and layers:
+                    number = own[max(own)].settings["best_layer"][rule]
+                    best, last = layers[number], layers[max(layers)]
+                    loss = difference_cells(greater(best, last), "loss (points)", unit_of(metric))
+                    names = {"data": data_label(one), "rule": RULE_LABELS.get(rule, "60 % of mass")}
+                    number_of = {"best": f"{number_cell(best.interval, unit_of(metric))} ({number})"}
+                    last_of = {"last": number_cell(last.interval, unit_of(metric))}
+                    rows.append({**names, "map": STYLES[ending].name, **number_of, **last_of, **loss})
+    names = ["data", "rule", "map", "best", "last", "loss (points)", "95 % interval", "images"]
+    return pd.DataFrame(rows, columns=names).set_index(names[:3])
+
+
 def by_layer(records: Sequence[Record], model: str, *, metric: str, data: str) -> dict[int, Record]:
     """A model's records by layer, from 1; several seeds become one record."""
     known = select(records, metric=metric, data=data)
