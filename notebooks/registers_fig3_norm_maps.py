@@ -23,13 +23,11 @@ data_root = None
 device = "cpu"
 seed = 0
 limit = None
-figure_size = 144
 
 # %%
 import time
 
 from wbcore import evaluate, norm_plots, norm_records, plots, profiles, records, tables
-from wbcore.checkpoints import load_model
 from wbcore.data.cutouts import photographs
 from wbcore.metrics.norms import valley_threshold
 from wbcore.subjects import model_subject
@@ -37,10 +35,7 @@ from wbcore.subjects import model_subject
 started = time.monotonic()
 plots.use_style()
 chosen = profiles.profile(profile)
-models = {
-    variant: load_model(chosen.weights_path(variant, data_root), device=device)[0]
-    for variant in chosen.trained(("crate", "vit"), data_root=data_root)
-}
+models = chosen.register_models(data_root=data_root, device=device)
 
 # %% [markdown]
 # ## What we recorded
@@ -72,18 +67,19 @@ tables.claims_table(recorded, "registers_fig3_norm_maps")
 # %% [markdown]
 # ## This run
 #
-# The lab's models on a few composed scenes: is there a valley here?  The weights of the pretrained ViT are not part of
-# the project, so it is recorded only.
+# The same histogram of the networks whose weights are here, on a few composed scenes (`lab`), or of the released networks on
+# the data of the profile: with `-p profile paper` DINO, DINOv2 without and with registers, DeiT-III and OpenCLIP.  The threshold is the
+# valley of these images themselves.  The weights of the pretrained ViT-Ti/16 are not part of the project, so it is recorded only.
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["nbval-ignore-output"] mystnb={"figure": {"name": "fig-registers-fig3-live", "caption": "Norms of the patches after the last layer, this run."}, "image": {"alt": "One histogram for each network whose weights are here, with logarithmic axes; in the lab all of them have one mode."}}
 scenes = chosen.attention.open(data_root, limit or 32)
-for variant, model in models.items():
-    norms = norm_records.read_norms(model, scenes).norms[-1]
-    valley = valley_threshold(norms)
-    print(
-        f"{plots.label(variant)}, {norms.numel()} patches: median {norms.median():.1f}, largest {norms.max():.1f}, "
-        f"valley {'none' if valley is None else f'at {valley:.0f}'}"
-    )
+live = []
+for name, model in models.items():
+    valley = valley_threshold(norm_records.read_norms(model, scenes).norms[-1])
+    fixed = {"name": name, "data": chosen.attention.data, "command": "registers_fig3", "threshold": valley}
+    live += norm_records.norm_records(model, scenes, **fixed)
+norm_plots.histograms(live, data=chosen.attention.data, models=list(models))
+plots.plt.show()
 
 # %% [markdown]
 # ## The pictures
@@ -95,12 +91,12 @@ for variant, model in models.items():
 # %% mystnb={"figure": {"name": "fig-registers-fig3-maps", "caption": "Norms of the patches and attention of the class token (mean of the heads), last layer."}, "image": {"alt": "Five photographs; beside each a map of the norms and a map of the attention of CRATE, and the same two of ViT."}}
 shown = [one for one in photographs() if one.name in ("chameleon", "honey_bee", "two_dogs", "nuthatch", "ladybird")]
 maps = {}
-for variant, model in models.items():
-    found = norm_records.read_norms(model, shown, size=figure_size)
-    subject = model_subject(model, name=variant, device=device)
-    maps[f"{plots.label(variant)}, norms"] = norm_plots.norm_overlays(found.norms[-1].unflatten(-1, found.grid).numpy())
-    maps[f"{plots.label(variant)}, attention"] = evaluate.look(subject, shown, size=figure_size, masks=False)
-plots.picture_grid([evaluate.square(one.image, figure_size) for one in shown], maps, alone=True)
+for name in [name for name, model in models.items() if not model.config.num_registers]:
+    found = norm_records.read_norms(models[name], shown, size=chosen.figure_size)
+    subject = model_subject(models[name], name=name, device=device)
+    maps[f"{plots.label(name)}, norms"] = norm_plots.norm_overlays(found.norms[-1].unflatten(-1, found.grid).numpy())
+    maps[f"{plots.label(name)}, attention"] = evaluate.look(subject, shown, size=chosen.figure_size, masks=False)
+plots.picture_grid([evaluate.square(one.image, chosen.figure_size) for one in shown], maps, alone=True)
 plots.plt.show()
 
 # %% [markdown]

@@ -75,6 +75,22 @@ norm_plots.norm_table(recorded, [(metric, tables.metric_label(metric)) for metri
 tables.claims_table(recorded, "registers_fig4_norms")
 
 # %% [markdown]
+# ## This run: along the layers
+#
+# The largest norm of each image over its median, in every network whose weights are here, on the first composed scenes; with `-p profile
+# paper` in the released ones, small to giant.
+
+# %% tags=["nbval-ignore-output"] mystnb={"figure": {"name": "fig-registers-fig4-live", "caption": "How long the longest patch of an image is, by layer. This run, mean with 95 % interval over images."}, "image": {"alt": "A curve over the layers for each network; in the lab none rises far."}}
+scenes = chosen.attention.open(data_root, limit or 32)
+ratios = {}
+for name, model in chosen.register_models(data_root=data_root, device=device).items():
+    norms = norm_records.read_norms(model, scenes).norms.double()
+    longest = norms.amax(dim=-1) / norms.quantile(0.5, dim=-1)
+    ratios[name] = [bootstrap_mean(layer.numpy()) for layer in longest]
+plots.by_layer({"largest norm / median": ratios}, units=["ratio"], columns=1)
+plots.plt.show()
+
+# %% [markdown]
 # ## This run: along training
 #
 # CRATE's last layer after the epochs whose weights are shipped, on the first composed scenes.  If outliers were about to
@@ -82,7 +98,6 @@ tables.claims_table(recorded, "registers_fig4_norms")
 
 # %% tags=["nbval-ignore-output"] mystnb={"figure": {"name": "fig-registers-fig4-training", "caption": "CRATE along its training: how long the longest patch of an image is. This run, mean with 95 % interval over scenes."}, "image": {"alt": "Two panels over the epochs: the largest and the median norm, and their ratio, which stays just above one."}}
 final = chosen.weights_path("crate", data_root)
-scenes = chosen.attention.open(data_root, limit or 32)
 epochs = {"median norm": {}, "largest / median": {}}
 for path in (*sorted(final.parent.glob(f"{final.stem}-epoch*.safetensors")), final):
     model, card = load_model(path, device=device)

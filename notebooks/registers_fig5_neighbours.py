@@ -21,7 +21,6 @@ limit = None
 import time
 
 from wbcore import norm_plots, norm_records, plots, profiles, records, tables
-from wbcore.checkpoints import load_model
 from wbcore.metrics.intervals import paired_difference
 from wbcore.metrics.norms import image_means
 
@@ -74,13 +73,12 @@ tables.claims_table(recorded, "registers_fig5_neighbours")
 
 # %% tags=["nbval-ignore-output"]
 scenes = chosen.attention.open(data_root, limit or 48)
-for variant in chosen.trained(("crate", "vit"), data_root=data_root):
-    model, _ = load_model(chosen.weights_path(variant, data_root), device=device)
+for name, model in chosen.register_models(data_root=data_root, device=device).items():
     found = norm_records.read_norms(model, scenes)
     corner = (norm_records.border(found.grid) == 2).expand_as(found.neighbours)
     means = [image_means(found.neighbours, where).double().numpy() for where in (corner, ~corner)]
     value, low, high, count = paired_difference(*means)
-    print(f"{plots.label(variant)}: {value:+.3f} [{low:+.3f}, {high:+.3f}], {count} scenes")
+    print(f"{plots.label(name)}: {value:+.3f} [{low:+.3f}, {high:+.3f}], {count} scenes")
 
 # %% [markdown]
 # **What the records say.**

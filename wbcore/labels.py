@@ -126,6 +126,25 @@ LOST_LABELS = {
 """What LOST was given of a model, where it was not chosen."""
 
 
+_RELEASED = re.compile(
+    r"(vit|deit3)_(?P<size>tiny|small|base|large|giant)_patch(?P<patch>\d+)_(?P<registers>reg4_)?"
+    r"(?P<family>dinov2|clip|224)?[^.]*\.(?P<tag>\w+)"
+)
+_SIZES = {"tiny": "Ti", "small": "S", "base": "B", "large": "L", "giant": "g"}
+
+
+def released_label(name: str) -> str | None:
+    """What a released network is called that timm knows by ``name``; None for other names."""
+    found = _RELEASED.fullmatch(name)
+    if found is None:
+        return None
+    families = {"dinov2": "DINOv2 ", "clip": "CLIP "}
+    family = families.get(found["family"], "DINO " if found["tag"] == "dino" else "")
+    family = "DeiT-III " if name.startswith("deit3") else family
+    registers = ", 4 registers" if found["registers"] else ""
+    return f"{family}ViT-{_SIZES[found['size']]}/{found['patch']}{registers}"
+
+
 def label(model: str) -> str:
     """A subject's name in tables and figures: ``crate_layer3`` is "CRATE, layer 3"."""
     if noise := re.fullmatch(r"(.+)_sigma(\d+)_share(\d+)", model):
@@ -146,6 +165,8 @@ def label(model: str) -> str:
         return f"{label(left_out[1])}, {LEFT_OUT[left_out[2]]} left out"
     if setting := re.fullmatch(r"(.+)_(tau|dot|masks|size|crf|negative)(\d*)", model):
         return f"{label(setting[1])}, {maskcut_label(setting[2], setting[3])}"
+    if released := released_label(model):
+        return released
     name, step, number = step_of(model)
     return f"{label(name)}, {step} {number}" if step else (LABELS | PAPER_LABELS).get(name, name)
 

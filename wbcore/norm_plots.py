@@ -20,7 +20,7 @@ SUBJECTS = ("vit_tiny_pretrained", "vit_tiny_pretrained_ttr", "vit", "crate")
 
 
 def histograms(records: Sequence[Record], *, data: str, models: Sequence[str] = SUBJECTS) -> Figure:
-    """How many patches have which norm after the last layer: one panel a model, all on the same logarithmic axes.
+    """How many patches have which norm after the last layer: one panel a model, on the same logarithmic axes.
 
     A dashed line where the model's outliers begin, if it has a threshold.
     """
@@ -30,8 +30,13 @@ def histograms(records: Sequence[Record], *, data: str, models: Sequence[str] = 
         for record in select(records, model=model, data=data, metric="norms/outlier_share")
         if "histogram" in record.settings
     ]
-    figure, axes = plt.subplots(1, len(shown), figsize=(3.1 * len(shown), 3.0), squeeze=False, sharex=True, sharey=True)
-    for axis, record in zip(axes[0], shown, strict=True):
+    columns = min(4, len(shown))
+    rows = -(-len(shown) // columns)
+    size = 3.1 * columns, 3.0 * rows
+    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, sharex=True, sharey=True)
+    for axis in axes.flat[len(shown) :]:
+        axis.set_axis_off()
+    for axis, record in zip(axes.flat, shown, strict=False):
         histogram, threshold = record.settings["histogram"], record.settings["threshold"]
         axis.stairs(histogram["counts"], histogram["edges"], fill=True, color=colour(record.model))
         axis.set(xscale="log", yscale="log", xlabel="norm of a patch (log)", ylim=(0.7, None))
@@ -44,7 +49,8 @@ def histograms(records: Sequence[Record], *, data: str, models: Sequence[str] = 
         axis.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
         axis.xaxis.set_major_formatter(ScalarFormatter())
         axis.xaxis.set_minor_formatter(NullFormatter())
-    axes[0, 0].set_ylabel("patches (log)")
+    for axis in axes[:, 0]:
+        axis.set_ylabel("patches (log)")
     axes[0, 0].set_ylim(0.7, 40 * axes[0, 0].get_ylim()[1])
     return figure
 
