@@ -13,10 +13,17 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 
 from wbcore.errors import InputError
 from wbcore.files import DATA, write_bytes
-from wbcore.metrics.detection import DetectionScores, ap_difference, matches_from_lines
+from wbcore.metrics.detection import (
+    DetectionScores,
+    Matches,
+    ap_resamples,
+    difference_of_resamples,
+    matches_from_lines,
+)
 from wbcore.metrics.intervals import Interval, mean_over_seeds, paired_difference, paired_ratio
 from wbcore.metrics.segmentation import SegmentationScores, score_difference, tallies_from_lines
 
@@ -303,7 +310,15 @@ def kept(left: Record, right: Record) -> Interval:
 @lru_cache(maxsize=64)
 def _ap_difference(left: tuple[str, ...], right: tuple[str, ...]) -> DetectionScores:
     """Kept, because one bootstrap gives the differences of AP, AP50 and AP75, which are records of their own."""
-    return ap_difference(matches_from_lines(left), matches_from_lines(right))
+    (one, one_drawn), (other, other_drawn) = _ap_resamples(left), _ap_resamples(right)
+    return difference_of_resamples(one, other, one_drawn, other_drawn)
+
+
+@lru_cache(maxsize=512)
+def _ap_resamples(lines: tuple[str, ...]) -> tuple[Matches, Float[np.ndarray, "r 3"]]:
+    """Kept, because a model is compared with several others on the same resamples."""
+    matches = matches_from_lines(lines)
+    return matches, ap_resamples(matches)
 
 
 @lru_cache(maxsize=64)

@@ -14,6 +14,7 @@ from wbcore.metrics.coco_form import CocoForm, Truth, coco_form
 from wbcore.metrics.detection import (
     ap_difference,
     average_precision,
+    average_precisions,
     by_rank,
     class_agnostic_ap,
     match,
@@ -183,6 +184,21 @@ def test_a_resample_is_the_evaluation_of_the_images_it_repeats():
             copies += [{**each, "image_id": number} for each in source if each["image_id"] == image]
     repeated = match(CocoForm(images, truths, results), kind="segm")
     assert average_precision(matches, drawn).tolist() == average_precision(repeated).tolist()
+
+
+@pytest.mark.parametrize("scores", ["constant", "rank"])
+def test_many_resamples_at_once_are_those_one_by_one(scores):
+    matches = match(random_form(7, images=13), kind="segm", scores=scores)
+    drawn = np.random.default_rng(1).integers(13, size=(150, 13))
+    drawn[3], drawn[70] = 0, 12  # one image alone, with few objects or none
+    one_by_one = [average_precision(matches, row) for row in drawn]
+    np.testing.assert_array_equal(average_precisions(matches, drawn), np.stack(one_by_one))
+
+
+def test_without_results_ap_is_zero_and_without_objects_undefined():
+    nothing = coco_form([stack(), stack()], [Truth(stack()), Truth(stack(HERE))])
+    found = average_precisions(match(nothing, kind="segm"), np.array([[0, 1], [0, 0]]))
+    np.testing.assert_array_equal(found, [[0, 0, 0], [np.nan] * 3])
 
 
 def test_intervals_hold_the_value_and_shrink_with_more_images():

@@ -21,6 +21,7 @@ import io
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -30,7 +31,7 @@ from pycocotools.cocoeval import COCOeval
 
 from wbcore.errors import InputError
 from wbcore.metrics.coco_form import Annotation, CocoForm
-from wbcore.metrics.intervals import Interval, bootstrap
+from wbcore.metrics.intervals import Interval, percentile_intervals
 
 Kind = Literal["segm", "bbox"]
 Scores = Literal["constant", "rank", "given"]
@@ -38,6 +39,7 @@ Scores = Literal["constant", "rank", "given"]
 _RECALLS = np.linspace(0, 1, 101)
 _AP75 = 5
 """Place of 0.75 among the IoU thresholds 0.5, 0.55, …, 0.95."""
+_ROWS = 64  # of resamples at a time
 
 
 class DetectionScores(NamedTuple):
@@ -177,18 +179,57 @@ def average_precision(matches: Matches, images: Int[np.ndarray, "n"] | None = No
     Source: pycocotools, ``COCOeval.accumulate``: precision made monotone, read at 101 recalls.
     """
     images = np.arange(len(matches.start)) if images is None else images
-    start, count, objects = matches.start[images], matches.count[images], int(matches.objects[images].sum())
-    if objects == 0:
-        return np.full(3, np.nan)
-    results = np.repeat(start - (count.cumsum() - count), count) + np.arange(count.sum())
-    results = results[np.argsort(-matches.score[results], kind="stable")]
-    hits, misses = matches.hit[:, results].cumsum(1), matches.miss[:, results].cumsum(1)
-    precision = hits / (hits + misses + np.spacing(1))
+    return average_precisions(matches, images[None])[0]
+
+
+def average_precisions(matches: Matches, images: Int[np.ndarray, "r n"]) -> Float[np.ndarray, "r 3"]:
+    """:func:`average_precision` of each row of indices, faster than one by one: a bootstrap's resamples.
+
+    Precision made monotone takes its values at hits alone, so of the ``t × d`` decisions only the hits are looked at.
+    """
+    parts = [images[first : first + _ROWS] for first in range(0, len(images), _ROWS)]
+    return np.concatenate([_average_precisions(matches, part) for part in parts])
+
+
+def _average_precisions(matches: Matches, images: Int[np.ndarray, "r n"]) -> Float[np.ndarray, "r 3"]:
+    objects = matches.objects[images].sum(1)
+    results = _results(matches, images)
+    rows, length = results.shape
+    thresholds = len(matches.hit)
+    hit, miss = (np.pad(each, ((0, 0), (0, 1)))[:, results] for each in (matches.hit, matches.miss))
+    line, place = np.nonzero(hit.reshape(thresholds * rows, length))  # a line for each threshold and row of images
+    total = np.bincount(line, minlength=thresholds * rows)
+    rank = np.arange(len(line)) - np.repeat(total.cumsum() - total, total)
+    misses = miss.cumsum(-1, dtype=np.int32).reshape(thresholds * rows, length)[line, place]
+    precision = np.zeros((thresholds * rows, total.max(initial=0) + 1))  # 0 for a recall that is never reached
+    precision[line, rank] = (rank + 1) / (rank + 1 + misses + np.spacing(1))
     precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
-    precision = np.pad(precision, ((0, 0), (0, 1)))  # a recall that is never reached has precision 0
-    places = [np.searchsorted(recall, _RECALLS, side="left") for recall in hits / objects]
-    curve = np.take_along_axis(precision, np.stack(places), axis=1)
-    return np.array([curve.ravel().mean(), curve[0].mean(), curve[_AP75].mean()])
+    needed = np.stack([_hits_needed(int(count)) for count in objects])
+    needed = np.minimum(np.tile(needed, (thresholds, 1)) - 1, total[:, None])
+    curve = np.take_along_axis(precision, needed, axis=1).reshape(thresholds, rows, -1)
+    ap = np.ascontiguousarray(curve.transpose(1, 0, 2)).reshape(rows, -1).mean(1)
+    found = np.stack([ap, curve[0].mean(-1), curve[_AP75].mean(-1)], axis=1)
+    found[objects == 0] = np.nan
+    return found
+
+
+def _results(matches: Matches, images: Int[np.ndarray, "r n"]) -> Int[np.ndarray, "r d"]:
+    """The results of each row's images from the highest score to the lowest, filled up with the number of results."""
+    start, count = matches.start[images].ravel(), matches.count[images].ravel()
+    held = matches.count[images].sum(1)
+    flat = np.repeat(start - (count.cumsum() - count), count) + np.arange(count.sum())
+    results = np.full((len(images), held.max(initial=0)), len(matches.score))
+    results[np.arange(results.shape[1]) < held[:, None]] = flat
+    if len(np.unique(matches.score)) > 1:
+        order = np.argsort(np.append(-matches.score, np.inf)[results], axis=1, kind="stable")
+        results = np.take_along_axis(results, order, axis=1)
+    return results
+
+
+@lru_cache(maxsize=4096)
+def _hits_needed(objects: int) -> Int[np.ndarray, "101"]:
+    """The fewest hits at which so many objects are recalled to each of the 101 shares; at least one."""
+    return np.maximum(np.searchsorted(np.arange(objects + 1) / max(objects, 1), _RECALLS, side="left"), 1)
 
 
 def class_agnostic_ap(
@@ -217,15 +258,16 @@ def ap_intervals(matches: Matches, *, seed: int = 0, resamples: int = 1000, leve
 
     A resample keeps its images in their order, so the interval is about the images drawn and not about their order.
     """
-    return DetectionScores(
-        *bootstrap(
-            lambda drawn: average_precision(matches, np.sort(drawn)),
-            len(matches.start),
-            seed=seed,
-            resamples=resamples,
-            level=level,
-        )
-    )
+    drawn = ap_resamples(matches, seed=seed, resamples=resamples)
+    return DetectionScores(*percentile_intervals(average_precision(matches), drawn, len(matches.start), level=level))
+
+
+def ap_resamples(matches: Matches, *, seed: int = 0, resamples: int = 1000) -> Float[np.ndarray, "r 3"]:
+    """AP, AP50 and AP75 of each resample of the images, the same ones for all matches of as many images."""
+    rng, n = np.random.default_rng(seed), len(matches.start)
+    if n == 1 or resamples == 0:
+        return np.empty((0, 3))
+    return average_precisions(matches, np.stack([np.sort(rng.integers(n, size=n)) for _ in range(resamples)]))
 
 
 def ap_difference(
@@ -236,12 +278,26 @@ def ap_difference(
     Raises: InputError if the two do not hold the same images.
     """
     _check_same_images(left, right)
+    one, other = (ap_resamples(each, seed=seed, resamples=resamples) for each in (left, right))
+    return difference_of_resamples(left, right, one, other, level=level)
 
-    def difference(drawn: Int[np.ndarray, "n"]) -> Float[np.ndarray, "3"]:
-        drawn = np.sort(drawn)
-        return average_precision(left, drawn) - average_precision(right, drawn)
 
-    return DetectionScores(*bootstrap(difference, len(left.start), seed=seed, resamples=resamples, level=level))
+def difference_of_resamples(
+    left: Matches,
+    right: Matches,
+    left_drawn: Float[np.ndarray, "_l 3"],
+    right_drawn: Float[np.ndarray, "_r 3"],
+    *,
+    level: float = 0.95,
+) -> DetectionScores:
+    """:func:`ap_difference` from what :func:`ap_resamples` found of each, so that many pairs can share it.
+
+    Raises: InputError if the two do not hold the same images.
+    """
+    _check_same_images(left, right)
+    values = average_precision(left) - average_precision(right)
+    found = percentile_intervals(values, left_drawn - right_drawn, len(left.start), level=level)
+    return DetectionScores(*found)
 
 
 def by_rank(matches: Matches) -> Matches:
@@ -273,7 +329,7 @@ def order_lead(left: Matches, right: Matches, *, seed: int = 0, orders: int = 10
 def _in_random_orders(matches: Matches, seed: int, orders: int) -> Float[np.ndarray, "orders 3"]:
     """AP, AP50 and AP75 in random orders, which are the same for all matches of as many images."""
     rng = np.random.default_rng(seed)
-    return np.stack([average_precision(matches, rng.permutation(len(matches.start))) for _ in range(orders)])
+    return average_precisions(matches, np.stack([rng.permutation(len(matches.start)) for _ in range(orders)]))
 
 
 def _check_same_images(left: Matches, right: Matches) -> None:

@@ -52,6 +52,19 @@ def bootstrap(
         return [Interval(float(value), None, None, n) for value in values]
     rng = np.random.default_rng(seed)
     drawn = np.stack([statistic(rng.integers(n, size=n)) for _ in range(resamples)])
+    return percentile_intervals(values, drawn, n, level=level)
+
+
+def percentile_intervals(
+    values: Float[np.ndarray, "k"], drawn: Float[np.ndarray, "r k"], n: int, *, level: float = 0.95
+) -> list[Interval]:
+    """The intervals of ``k`` numbers of ``n`` images, from what ``r`` resamples say of each; none without resamples.
+
+    A resample in which a number is undefined (NaN) is left out for that number.
+    Raises: InputError if ``level`` is not between 0 and 1.
+    """
+    if not 0 < level < 1:
+        raise InputError(f"level is {level}: give a share between 0 and 1, such as 0.95")
     tail = (1 - level) / 2
     return [_percentile(float(value), column, tail, n) for value, column in zip(values, drawn.T, strict=True)]
 
