@@ -9,6 +9,7 @@ from wbcore.maskcut_tables import (
     effect_table,
     lead_counts_table,
     leads,
+    mask_counts_table,
     order_by_setting_table,
     setting_curves,
     setting_label,
@@ -96,6 +97,14 @@ def test_what_a_setting_changes(records):
     assert worse.startswith(("-30", "-29", "-31"))
     assert worse.endswith("*")
     assert none == "–"
+
+
+def test_masks_are_counted_from_the_matches(records):
+    two = tiny.record(0.5, model="vit_crf", metric=METRIC, matches=("1 2", "1 3 2:1/3fe", "2 0"))
+    table = mask_counts_table([*records, two], ("crate", "vit"), ("", "_crf"), data=("cutouts",))
+    assert table["Cutouts", "as in Table 1"].tolist() == ["1.00", "1.00"]
+    assert table["Cutouts", "CRF"].tolist() == ["1.00", "1.67"]
+    assert mask_counts_table(records, ("vit",), ("_crf",), data=("cutouts",)).squeeze() == "–"
 
 
 def test_least_and_greatest(records):

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from wbcore.labels import data_label, label, maskcut_label
+from wbcore.metrics.detection import matches_from_lines
 from wbcore.metrics.intervals import Interval
 from wbcore.records import Comparison, Record, along, greater, over_seeds, select
 from wbcore.tables import metric_label
@@ -136,6 +137,24 @@ def _difference(comparison: Comparison) -> str:
         return f"{100 * value:+.2f}"
     text = f"{100 * value:+.2f} [{100 * low:+.2f}, {100 * high:+.2f}]" + (" *" if low > 0 or high < 0 else "")
     return text.replace(" ", "\N{NO-BREAK SPACE}")
+
+
+def mask_counts_table(
+    records: Sequence[Record], models: Sequence[str], endings: Sequence[str], *, data: Sequence[str]
+) -> pd.DataFrame:
+    """How many masks MaskCut returns for an image, in the mean, under each setting: dropped ones do not count.
+
+    A model whose matches were not kept gets a dash; of several seeds the first is shown.
+    """
+    cells: dict[tuple[str, str], list[str]] = {}
+    for name in data:
+        for ending in endings:
+            found = [select(records, model=model + ending, data=name, metric="maskcut_bbox/ap") for model in models]
+            lines = [one[0].matches if one else None for one in found]
+            cells[data_label(name), setting_label(ending)] = [
+                "–" if each is None else f"{matches_from_lines(each).count.mean():.2f}" for each in lines
+            ]
+    return pd.DataFrame(cells, index=pd.Index([label(model) for model in models], name="model"))
 
 
 def spread_table(
