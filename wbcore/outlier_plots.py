@@ -35,9 +35,11 @@ STYLES = {
     "": Style("as it is", "-", "o", filled=True),
     "_clean": Style("outliers left out of the map", "--", "o"),
     "_ttr": Style("outliers moved into a test-time register", "-", "s"),
+    "_ttr_clean": Style("moved, and their places left out", "--", "s"),
     "_reg4": Style("trained with 4 registers", "--", "s"),
     "_clean_edge": Style("control: as many border patches left out", ":", "", shade="#5b6068"),
     "_clean_rand": Style("control: as many random patches left out", ":", "", shade="#a3a9b1"),
+    "_empty": Style("control: a register into which nothing is moved", ":", "", shade="#5b6068"),
 }
 """By the ending of a subject's name, in the order of the legend; the last are drawn below the first."""
 BLOBS = {"vit_tiny_pretrained": "centred_blob_grid14"}
@@ -62,7 +64,7 @@ class Row:
     symlog: float | None = None
     """Up to which number a logarithmic axis is linear; None: linear all along."""
     blob: bool = False
-    """Whether the centred blob is shown with it."""
+    """Whether the row is a tall one, in which the centred blob is shown too."""
 
 
 def layer_columns(
@@ -100,7 +102,7 @@ def layer_columns(
                 if curve:
                     used[ending] = style.name
                     layers |= set(curve)
-                    _draw(axis, curve, style, style.shade or colour(name if ending in ("_ttr", "_reg4") else model))
+                    _draw(axis, curve, style, style.shade or colour(_of_colour(model, ending)))
             for one in select(records, data=data, metric=row.metric, model=BLOBS.get(model, "centred_blob")):
                 axis.axhline(100 * one.value, color="#8a8f98", linewidth=1.2, linestyle=(0, (1, 1.5)), zorder=0)
                 blob = True
@@ -126,6 +128,11 @@ def outliers_seen_from(records: Sequence[Record], model: str, data: str) -> int 
     """The first layer (from 1) whose attention reads tokens of which a thousandth is above three medians."""
     curve = curves_over_layers(records, data=data, metric="tail/triple_share", models=[model]).get(model, {})
     return next((layer + 1 for layer, share in curve.items() if share.value > 0.1), None)
+
+
+def _of_colour(model: str, ending: str) -> str:
+    """The network whose colour it is: one that was changed has its own, a map that is read otherwise has not."""
+    return model + ending.removesuffix("_clean")
 
 
 def _draw(axis: Axes, curve: Mapping[int, Interval], style: Style, shade: str) -> None:
@@ -154,11 +161,11 @@ def _bound(interval: Interval, side: str) -> float:
 def _point_out(axis: Axes, place: float) -> None:
     axis.annotate(
         "outliers\nfrom here",
-        (place, 1),
-        xytext=(3, -2),
+        (place, 0),
+        xytext=(3, 3),
         textcoords="offset points",
         xycoords=("data", "axes fraction"),
-        va="top",
+        va="bottom",
         fontsize=8,
         color="#a4133c",
     )
@@ -197,6 +204,7 @@ def spending(
     figure, axes = plt.subplots(
         1, len(columns), figsize=(size * len(columns) + 0.6, height), sharey=True, squeeze=False
     )
+    same = len({data for _, data in columns}) == 1  # then the caption says which
     for axis, (model, data) in zip(axes[0], columns, strict=True):
         parts = {
             part: curves_over_layers(records, data=data, metric=f"attention_to/{part}", models=[model])[model]
@@ -210,7 +218,9 @@ def spending(
         for one in select(records, data=data, metric="object_share", model=model):
             below, patches = shares[:3].sum(axis=0), shares[3:].sum(axis=0)
             axis.plot(layers, below + one.value * patches, color="black", linestyle="--", linewidth=1.2)
-        axis.set(title=f"{label(model)}\n{data_label(data)}", xlabel="layer", xticks=layers, ylim=(0, 100))
+        title = label(model).replace(", ", ",\n")
+        axis.set_title(title if same else f"{title}\n{data_label(data)}")
+        axis.set(xlabel="layer", xticks=layers, ylim=(0, 100))
         axis.margins(x=0)
         axis.tick_params(axis="x", labelsize=9)
     axes[0, 0].set_ylabel("class token's attention (%)")

@@ -119,9 +119,9 @@ def by_layer(records: Sequence[Record], model: str, *, metric: str, data: str) -
 
 
 def _percent(interval: Interval) -> str:
-    value, low, high, _ = interval.percent()
-    bounds = "" if low is None or high is None else f" [{low:.0f},\N{NO-BREAK SPACE}{high:.0f}]"
-    return f"{value:.0f} %{bounds}"
+    value, low, high = (None if one is None else round(one) for one in interval.percent()[:3])
+    bounds = "" if low is None or high is None else f" [{low},\N{NO-BREAK SPACE}{high}]"
+    return f"{value} %{bounds}"
 
 
 def family_table(
