@@ -37,7 +37,8 @@ SIZE, SCENES = 24, 5
 def small(monkeypatch):
     """Models of two layers on five scenes of 3 × 3 tokens."""
     monkeypatch.setattr(maskcut_recording, "SIZE", SIZE)
-    monkeypatch.setattr("wbcore.evaluate.ap_intervals", partial(ap_intervals, resamples=20))
+    for module in ("evaluate", "maskcut_recording"):
+        monkeypatch.setattr(f"wbcore.{module}.ap_intervals", partial(ap_intervals, resamples=20))
     monkeypatch.setattr(
         maskcut_recording, "SPLITS", {"coco200": ("train+val", None), "cutouts": ("segmentation", SCENES)}
     )
@@ -118,11 +119,18 @@ def test_settings_are_recorded_as_they_are_named(tmp_path):
     }
     for name, settings in named.items():
         assert settings.items() <= records[name].settings.items()
-    scenes = CutoutScenes("segmentation", size=SIZE, count=SCENES)
-    subject = model_subject(tiny.model(), name="crate_mlp_layer1", feature_layer=0)
-    again = segmentation(subject, scenes, data="cutouts", size=SIZE, command="", kinds=("maskcut",))
-    (expected,) = select(again, metric="maskcut_bbox/ap")
-    assert records["crate_mlp_layer1"].matches == expected.matches
+    for ending, size, options in (
+        ("layer1", SIZE, {"feature_layer": 0}),
+        ("dot1500", SIZE, {"tau": 15.0, "affinity": "dot"}),
+        ("size48", 48, {}),
+    ):
+        scenes = CutoutScenes("segmentation", size=size, count=SCENES)
+        subject = model_subject(tiny.model(), name="again", **options)
+        again = segmentation(subject, scenes, data="cutouts", size=size, command="", kinds=("maskcut",))
+        (expected,) = select(again, metric="maskcut_bbox/ap")
+        assert records[f"crate_mlp_{ending}"].matches == expected.matches
+        assert records[f"crate_mlp_{ending}"].interval == expected.interval
+        assert records[f"crate_mlp_{ending}"].data_sha256 == expected.data_sha256
 
 
 @pytest.mark.usefixtures("small")

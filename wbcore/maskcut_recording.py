@@ -1,18 +1,29 @@
 """What is recorded of MaskCut beyond Table 1: with its CRF, and with other settings than those of the table."""
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, UInt8
+from torch import Tensor
+
 from wbcore.cells import Cell, Place
-from wbcore.components import untrained_model
+from wbcore.components import patch_features, untrained_model
 from wbcore.data.example import Dataset
 from wbcore.data.views import kept
-from wbcore.evaluate import Measurement, segmentation
-from wbcore.models import model_config
-from wbcore.records import Record, select
+from wbcore.evaluate import BATCH, Measurement, resize, segmentation
+from wbcore.metrics.attention import to_pixels
+from wbcore.metrics.coco_form import CocoForm, Truth, coco_form
+from wbcore.metrics.detection import Matches, ap_intervals, match
+from wbcore.metrics.maskcut import maskcut_batch
+from wbcore.models import Backbone, model_config
+from wbcore.provenance import provenance
+from wbcore.records import Record
 from wbcore.segmentation_study import VIT_TINY, pretrained_backbone
 from wbcore.subjects import Subject, baseline_subject, model_subject, refined, shrunk
 
@@ -124,12 +135,17 @@ def _subject(name: str, called: str, place: Place, **options: Any) -> Subject:
         config = model_config(MODEL.format("crate"))
         made = baseline_subject(name, patch_size=config.patch_size, heads=config.heads, **options)
         return replace(made, name=called)
-    common = {"name": called, "device": place.device, "seed": _seed(name), **options}
+    network, digest = _network(name, place)
+    return model_subject(network, name=called, device=place.device, seed=_seed(name), weights_sha256=digest, **options)
+
+
+def _network(name: str, place: Place) -> tuple[Backbone, str | None]:
+    """A network and the hash of its weights, if it was trained."""
     if name in UNTRAINED:
-        return model_subject(untrained_model(MODEL.format(name.removeprefix("untrained_"))), **common)
+        return untrained_model(MODEL.format(name.removeprefix("untrained_"))), None
     source = "vit_tiny" if name == PRETRAINED else name
     model, origin = pretrained_backbone(source, data_root=place.data_root)
-    return model_subject(model, weights_sha256=origin["weights_sha256"], **common)
+    return model, origin["weights_sha256"]
 
 
 def _refined(
@@ -146,21 +162,89 @@ def _refined(
     subject = _subject(name, called, place)
     subject = refined(shrunk(subject, size=seen) if large else subject)
     size = CRF_SIZE if large else seen
-    found = _measured(subject, dataset(seen), data, size, place, command)
+    found = segmentation(
+        subject, dataset(seen), data=data, size=size, command=command, device=place.device, kinds=("maskcut",)
+    )
     return [replace(one, settings={**one.settings, "size_seen": seen}) for one in found] if large else found
 
 
+@dataclass(frozen=True, eq=False)
+class _Shown:
+    """A data set at one size, read once for all settings."""
+
+    dataset: Dataset
+    images: UInt8[Tensor, "n 3 s s"]
+    shapes: list[tuple[int, int]]
+    truths: CocoForm
+    """Without results."""
+
+    def matches(self, masks: Bool[Tensor, "n m rows cols"]) -> Matches:
+        """The boxes of masks on the token grid, brought to the size of each photograph, against its objects."""
+        pixels = (to_pixels(one, shape).numpy() for one, shape in zip(masks, self.shapes, strict=True))
+        results = coco_form(pixels, (Truth(np.zeros((0, *shape), bool)) for shape in self.shapes)).results
+        return match(replace(self.truths, results=results), kind="bbox")
+
+
+def _show(dataset: Dataset, size: int) -> _Shown:
+    examples = [dataset[index] for index in range(len(dataset))]
+    shapes = [(example.image.shape[0], example.image.shape[1]) for example in examples]
+    truths = [Truth(example.instances, example.crowd) for example in examples if example.instances is not None]
+    form = coco_form((np.zeros((0, *shape), bool) for shape in shapes), truths)
+    return _Shown(dataset, torch.stack([resize(example.image, size) for example in examples]), shapes, form)
+
+
 def _settings(name: str, data: str, dataset: Callable[[int], Dataset], place: Place, command: str) -> Iterator[Record]:
-    """The matches are kept of trained models alone, which are compared with each other image by image."""
+    """det AP as :func:`wbcore.evaluate.segmentation` measures it, reading data and features once for all settings.
+
+    The matches are kept of trained models alone, which are compared with each other image by image.
+    """
+    subject = _subject(name, name, place)
+    shown = cache(lambda size: _show(dataset(size), size))
+    cut = _baseline_cutter(name, shown, place) if name in BASELINES else _network_cutter(name, shown, place)
     for setting in settings_of(name):
-        subject = _subject(name, name + setting.ending, place, **setting.options)
-        size = setting.size or SIZE
-        found = _measured(subject, dataset(size), data, size, place, command)
-        for one in select(found, metric="maskcut_bbox/ap"):
-            yield one if name in TRAINED else replace(one, matches=None)
+        started, size = time.monotonic(), setting.size or SIZE
+        matches = shown(size).matches(cut(size, **setting.options))
+        yield Record(
+            metric="maskcut_bbox/ap",
+            model=name + setting.ending,
+            data=data,
+            **ap_intervals(matches).ap._asdict(),
+            seeds=() if subject.seed is None else (subject.seed,),
+            settings={
+                **{"dataset": shown(size).dataset.name, "size": size, "scores": "constant", "crf": False},
+                **subject.settings,
+                **setting.options,
+            },
+            data_sha256=shown(size).dataset.fingerprint,
+            weights_sha256=subject.weights_sha256,
+            command=command,
+            seconds=round(time.monotonic() - started, 1),
+            matches=matches.lines() if name in TRAINED else None,
+            **provenance(place.device),
+        )
 
 
-def _measured(subject: Subject, dataset: Dataset, data: str, size: int, place: Place, command: str) -> list[Record]:
-    return segmentation(
-        subject, dataset, data=data, size=size, command=command, device=place.device, kinds=("maskcut",)
-    )
+def _baseline_cutter(
+    name: str, shown: Callable[[int], _Shown], place: Place
+) -> Callable[..., Bool[Tensor, "n m rows cols"]]:
+    def cut(size: int, **options: Any) -> Bool[Tensor, "n m rows cols"]:
+        subject = _subject(name, name, place, **options)
+        return torch.cat([subject.read(part).masks for part in shown(size).images.split(BATCH)])
+
+    return cut
+
+
+def _network_cutter(
+    name: str, shown: Callable[[int], _Shown], place: Place
+) -> Callable[..., Bool[Tensor, "n m rows cols"]]:
+    network = _network(name, place)[0].to(place.device).eval()
+
+    @cache
+    def features(size: int, layer: int) -> Float[Tensor, "n p d"]:
+        return patch_features(network, shown(size).images, layers=(layer,))[layer]
+
+    def cut(size: int, *, feature_layer: int = -1, **options: Any) -> Bool[Tensor, "n m rows cols"]:
+        grid = network.layout(shown(size).images).grid
+        return maskcut_batch(features(size, feature_layer).float(), grid, **options).cpu()
+
+    return cut
