@@ -26,6 +26,7 @@ from wbcore.probe_records import (
     patch_kinds,
     read_patches,
     read_tokens,
+    sides,
 )
 from wbcore.records import select
 from wbcore.register_subjects import Loaded, Network
@@ -33,7 +34,7 @@ from wbcore.register_subjects import Loaded, Network
 THRESHOLD, SIDE, GRID = 50.0, 18, (6, 6)
 FIT, SCORE = 23, 19
 NORMAL = [place for place in range(36) if place not in PLACES]
-CORNERS = (0, 5, 30, 35)
+CORNERS, SIDES = (0, 5, 30, 35), (3, 18, 23, 33)
 
 
 class Photographs:
@@ -148,6 +149,11 @@ def test_kinds_of_patches(model, score):
     assert without["border"].sum() == SCORE * len(on_border)
 
 
+def test_the_middles_of_the_sides():
+    assert sides((3, 5)).nonzero().flatten().tolist() == [2, 5, 9, 12]
+    assert sides(GRID).nonzero().flatten().tolist() == list(SIDES)
+
+
 def test_the_threshold_is_the_valley_between_planted_and_other_tokens(model, fit):
     threshold = outlier_threshold(model, fit)
     assert threshold is not None
@@ -238,16 +244,16 @@ class TestGlobal:
         patches = read_patches(model, score).tokens
         assert {kind: tuple(tokens.shape) for kind, tokens in found.features.items()} == {
             "cls": (1, SCORE, CONFIG.dim),
-            **dict.fromkeys(("outliers", "normal", "border", "corners"), (7, SCORE, CONFIG.dim)),
+            **dict.fromkeys(("outliers", "normal", "border", "corners", "sides"), (7, SCORE, CONFIG.dim)),
         }
         assert found.labels.tolist() == [example.label for example in score]
-        seen = {"outliers": set(), "normal": set(), "corners": set()}
+        seen = {"outliers": set(), "normal": set(), "corners": set(), "sides": set()}
         for kind, places in seen.items():
             for draw in found.features[kind]:
                 for index in range(SCORE):
                     (place,) = (patches[index] - draw[index]).abs().amax(-1).lt(1e-5).nonzero().flatten().tolist()
                     places.add(place)
-        assert seen == {"outliers": set(PLACES), "normal": set(NORMAL), "corners": set(CORNERS)}
+        assert seen == {"outliers": set(PLACES), "normal": set(NORMAL), "corners": set(CORNERS), "sides": set(SIDES)}
         with torch.no_grad():
             first = torch.cat([model.norm(model.tokens(shown))[:, 0] for shown in shown_batches(model, score)])
         torch.testing.assert_close(found.features["cls"][0], first)
@@ -262,7 +268,7 @@ class TestGlobal:
             assert away.amin(-1).max() < 1e-5
             places[kind] = away.argmin(-1)
         assert torch.equal(places["former"], places["outliers"])
-        assert list(found.features) == ["cls", "register", "former", "normal", "border", "corners"]
+        assert list(found.features) == ["cls", "register", "former", "normal", "border", "corners", "sides"]
         with torch.no_grad():
             registers = torch.cat([moved.norm(moved.tokens(shown))[:, 1:2] for shown in shown_batches(moved, score)])
         torch.testing.assert_close(found.features["register"], registers.transpose(0, 1))
@@ -285,7 +291,7 @@ class TestGlobal:
     def test_top1_is_the_mean_over_draws_and_the_spread_their_deviation(self, model, fit, score):
         known, asked = (read_tokens(model, images, threshold=THRESHOLD, draws=3) for images in (fit, score))
         records = global_records(known, asked, name="double", data="noise", command="test", strengths=(0.1,), seed=3)
-        for kind in ("cls", "outliers", "normal", "border", "corners"):
+        for kind in ("cls", "outliers", "normal", "border", "corners", "sides"):
             tops = []
             for known_tokens, asked_tokens in zip(known.features[kind], asked.features[kind], strict=True):
                 probe = fit_linear(known_tokens, known.labels, strengths=(0.1,))

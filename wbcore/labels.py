@@ -113,6 +113,7 @@ TOKEN_LABELS = {
     "normal": "normal",
     "border": "border",
     "corners": "corners",
+    "sides": "middles of the sides",
 }
 """What tables and figures call a kind of token; ``former`` are patches that were outliers without a register."""
 

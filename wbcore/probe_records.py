@@ -75,6 +75,15 @@ def patch_kinds(
     return {**marked, "normal": ~outlier, "border": ~outlier & (sides > 0), "corners": sides == 2}
 
 
+def sides(grid: tuple[int, int]) -> Bool[Tensor, "p"]:
+    """The patch in the middle of each of the four sides: fixed places as the corners are, and on the border too."""
+    rows, cols = grid
+    middle = torch.zeros(grid, dtype=torch.bool)
+    middle[[0, -1], cols // 2] = True
+    middle[rows // 2, [0, -1]] = True
+    return middle.flatten()
+
+
 def outlier_threshold(model: Backbone, dataset: Dataset, *, size: int | None = None, count: int = 100) -> float | None:
     """The valley of the norms after the last layer in ``count`` evenly spaced images; None where there is one mode."""
     return valley_threshold(read_patches(model, subset(dataset, count), size=size).norms)
@@ -185,6 +194,9 @@ def read_tokens(
 ) -> TokenReading:
     """The class token, the registers, and random patches of each kind of :func:`patch_kinds`, of every image.
 
+    Of ``sides`` too, the patches in the middle of the sides: a token from one of four fixed places is easier to read
+    than one from anywhere, and outliers may keep to four places.
+
     ``before`` is the network without its test-time register, whose outliers then decide the kinds.  Images that lack
     a kind of patch are left out.  The model stays on its device; the result is on the CPU.
 
@@ -199,6 +211,7 @@ def read_tokens(
         judged = last if before is None else before.tap(shown, "tokens", -1)
         norms = token_norms((layout if before is None else before.layout(shown)).patches(judged))
         kinds = patch_kinds(norms, layout.grid, threshold=threshold, former=before is not None)
+        kinds["sides"] = sides(layout.grid).to(norms.device).expand_as(norms)
         kept = _complete(kinds).nonzero().squeeze(1)
         normed = model.norm(last)[kept].float()
         prefix, patches = layout.prefix(normed).transpose(0, 1), layout.patches(normed)
