@@ -36,10 +36,11 @@ def test_rows_are_kinds_of_tokens_and_panels_metrics():
     records = [
         *(one(value, name) for name, value in zip(names, (0.5, 0.02, 1.0), strict=True)),
         one(14.9, names[0], "local/reconstruction", low=14.0, high=15.5),
+        one(15.1, names[0], "local/mean_patch"),
         one(0.9, names[0], data="coco200"),
     ]
     panels = {"position": ("cutouts", "local/position_top1"), "pixels": ("cutouts", "local/reconstruction")}
-    figure = probe_plots.token_panels(records, names, panels)
+    figure = probe_plots.token_panels(records, names, panels, beside={"local/reconstruction": "local/mean_patch"})
     position, pixels = figure.axes
     assert [tick.get_text() for tick in position.get_yticklabels()] == [label(name) for name in names]
     dots = [line for line in position.lines if line.get_marker() == "o"]
@@ -47,7 +48,9 @@ def test_rows_are_kinds_of_tokens_and_panels_metrics():
     assert [line.get_markerfacecolor() == "white" for line in dots] == [False, True, True]
     (dot,) = [line for line in pixels.lines if line.get_marker() == "o"]
     assert (dot.get_xdata()[0], dot.get_ydata()[0]) == (14.9, 0)
-    span = next(line for line in pixels.lines if line.get_marker() != "o" and len(set(line.get_ydata())) == 1)
+    (stroke,) = [line for line in pixels.lines if line.get_marker() == "|"]
+    assert (stroke.get_xdata()[0], stroke.get_ydata()[0]) == (15.1, 0)
+    span = next(line for line in pixels.lines if line.get_marker() == "None" and len(set(line.get_ydata())) == 1)
     assert list(span.get_xdata()) == [14.0, 15.5]
     borders = [line.get_ydata()[0] for line in position.lines if list(line.get_xdata()) == [0, 1]]
     assert borders == [1.5]  # between the models, and nowhere else
@@ -59,14 +62,23 @@ def test_maps_are_drawn_where_the_patches_are():
     records = [
         one(0.5, "vit", settings={"map": told.tolist()}),
         one(9.0, "vit", "local/reconstruction", settings={"map": missed.tolist()}),
+        one(0.5, "crate", settings={"map": told.tolist()}),
+        one(9.0, "crate", "local/reconstruction", settings={"map": (missed - 0.5).tolist()}),
+        one(0.5, OURS, settings={"map": [[0.5, 0.25]]}),
+        one(9.0, OURS, "local/reconstruction", settings={"map": [[20.0, 30.0]]}),
     ]
     metrics = {"local/position_top1": "named (%)", "local/reconstruction": "L2 error"}
-    figure = probe_plots.probe_maps(records, metrics, data="cutouts", models=("crate", "vit"))
-    shown = [axis for axis in figure.axes if axis.get_ylabel() in metrics.values()]
-    assert np.array_equal(shown[0].images[0].get_array(), 100 * told)
-    assert shown[0].images[0].get_clim() == (0, 100)
-    assert np.array_equal(shown[1].images[0].get_array(), missed)
-    assert shown[0].get_title() == "ViT"
+    figure = probe_plots.probe_maps(records, metrics, data="cutouts", models=("vit_reg4", "vit", "crate", OURS))
+    position, pixels = figure.axes[:3], figure.axes[3:6]
+    assert [axis.get_title().split("\n")[0] for axis in position] == ["ViT", "CRATE", "ViT-Ti/16"]
+    assert [(axis.get_ylabel(), axis.images[0].get_clim()) for axis in position] == [
+        ("named (%)", (0, 100)),
+        ("", (0, 100)),
+        ("", (0, 100)),
+    ]
+    assert np.array_equal(position[0].images[0].get_array(), 100 * told)
+    assert np.array_equal(pixels[0].images[0].get_array(), missed)
+    assert [axis.images[0].get_clim() for axis in pixels] == [(0.5, 7.5), (0.5, 7.5), (20, 30)]
 
 
 def test_curves_end_in_the_model_itself():

@@ -25,10 +25,17 @@ def token_names(records: Sequence[Record], models: Sequence[str], kinds: Sequenc
     return [name for model in models for kind in kinds if (name := f"{model}_{kind}") in known]
 
 
-def token_panels(records: Sequence[Record], names: Sequence[str], panels: Mapping[str, tuple[str, str]]) -> Figure:
+def token_panels(
+    records: Sequence[Record],
+    names: Sequence[str],
+    panels: Mapping[str, tuple[str, str]],
+    *,
+    beside: Mapping[str, str] | None = None,
+) -> Figure:
     """Dots with 95 % intervals: a row for each model and kind of token, a panel for each title.
 
-    ``panels`` maps a title to data and metric; models that were not measured there have an empty place.
+    ``panels`` maps a title to data and metric; models that were not measured there have an empty place.  ``beside``
+    maps a metric to another one, to be held against it: a grey stroke in the same row.
     """
     figure, axes = plt.subplots(
         1, len(panels), figsize=(2.6 * len(panels) + 2.6, 0.3 * len(names) + 1.2), squeeze=False, sharey=True
@@ -43,6 +50,8 @@ def token_panels(records: Sequence[Record], names: Sequence[str], panels: Mappin
                 axis.plot([unit.factor * low, unit.factor * high], [row, row], color=shade, linewidth=2)
                 face = shade if kind in FILLED else "white"
                 axis.plot(unit.factor * record.value, row, "o", color=shade, markerfacecolor=face, markersize=6)
+            for other in select(records, model=name, data=data, metric=(beside or {}).get(metric))[:1]:
+                axis.plot(unit.factor * other.value, row, "|", color="#4a4f57", markersize=11, markeredgewidth=1.5)
         axis.set_title(title)
         axis.grid(axis="x", color="#e3e5e8")
         axis.set_axisbelow(True)
@@ -64,7 +73,8 @@ def _separate(axes: Sequence[Axes], names: Sequence[str]) -> None:
 def probe_maps(records: Sequence[Record], metrics: Mapping[str, str], *, data: str, models: Sequence[str]) -> Figure:
     """How well each position of a patch is told, over all images: a row for each metric, a column for each model.
 
-    ``metrics`` maps a metric to what its colours mean.  Each map of a metric that is no share has its own scale.
+    ``metrics`` maps a metric to what its colours mean.  Of a metric that is no share, maps of as many patches share a
+    scale: those of models that see the same pixels.
     """
     found = {
         (metric, model): one
@@ -74,20 +84,21 @@ def probe_maps(records: Sequence[Record], metrics: Mapping[str, str], *, data: s
     }
     shown = [model for model in models if (next(iter(metrics)), model) in found]
     figure, axes = plt.subplots(
-        len(metrics), len(shown), figsize=(2.5 * len(shown) + 0.4, 2.5 * len(metrics) + 0.4), squeeze=False
+        len(metrics), len(shown), figsize=(2.5 * len(shown) + 0.4, 2.3 * len(metrics) + 0.3), squeeze=False
     )
     for row, (metric, meaning) in enumerate(metrics.items()):
-        for column, model in enumerate(shown):
-            axis, unit = axes[row, column], unit_of(metric)
-            values = unit.factor * np.array(found[metric, model].settings["map"])
-            limits = (0, 100) if unit.factor == 100 else (None, None)
-            image = axis.imshow(values, cmap="viridis", vmin=limits[0], vmax=limits[1])
+        factor = unit_of(metric).factor
+        maps = [factor * np.array(found[metric, model].settings["map"]) for model in shown]
+        for column, (axis, values) in enumerate(zip(axes[row], maps, strict=True)):
+            alike = np.stack([one for one in maps if one.shape == values.shape])
+            low, high = (0, 100) if factor == 100 else (alike.min(), alike.max())
+            image = axis.imshow(values, cmap="viridis", vmin=low, vmax=high)
             axis.set(xticks=[], yticks=[])
+            axis.spines[:].set_visible(False)
             figure.colorbar(image, ax=axis, shrink=0.8)
             if row == 0:
-                axis.set_title(label(model).replace(", ", "\n"), fontsize=10)
-            if column == 0:
-                axis.set_ylabel(meaning)
+                axis.set_title(label(shown[column]).replace(", ", "\n"), fontsize=10)
+        axes[row, 0].set_ylabel(meaning)
     return figure
 
 
