@@ -73,7 +73,7 @@ def layer_columns(
     rows: Sequence[Row],
     *,
     endings: Sequence[str] = tuple(STYLES),
-    size: float = 3.5,
+    size: float = 2.9,
 ) -> Figure:
     """One column per (model, data set), one row per metric, over the same layers: the model as it is and under every
     intervention of ``endings`` that was recorded, with 95 % intervals as bands.
@@ -84,7 +84,7 @@ def layer_columns(
     figure, axes = plt.subplots(
         len(rows),
         len(columns),
-        figsize=(size * len(columns) + 0.6, 2.1 * len(rows) + 1.3),
+        figsize=(size * len(columns) + 0.6, 1.6 * len(rows) + 1.2),
         sharex="col",
         sharey="row",
         squeeze=False,
@@ -220,7 +220,7 @@ def spending(
             axis.plot(layers, below + one.value * patches, color="black", linestyle="--", linewidth=1.2)
         title = label(model).replace(", ", ",\n")
         axis.set_title(title if same else f"{title}\n{data_label(data)}")
-        axis.set(xlabel="layer", xticks=layers, ylim=(0, 100))
+        axis.set(xlabel="layer", xticks=layers[:: 1 + (len(layers) > 8)], ylim=(0, 100))
         axis.margins(x=0)
         axis.tick_params(axis="x", labelsize=9)
     axes[0, 0].set_ylabel("class token's attention (%)")
