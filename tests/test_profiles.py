@@ -161,7 +161,10 @@ def test_unknown_profile():
         profiles.profile("laboratory")
 
 
-@pytest.mark.parametrize(("notebook", "data"), [("table2_ablation", "data_root"), ("table3_transfer", "fine_tuned")])
+@pytest.mark.parametrize(
+    ("notebook", "data"),
+    [("table2_ablation", "data_root"), ("sensitivity", "data_root"), ("table3_transfer", "fine_tuned")],
+)
 def test_the_notebook_runs_on_the_papers_data(notebook, data, tmp_path, request):
     run_notebook(notebook, request.getfixturevalue(data), tmp_path)
 

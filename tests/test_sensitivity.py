@@ -37,7 +37,15 @@ from wbcore.sensitivity import (
     whole_image,
 )
 from wbcore.sensitivity_recording import BLOB14, CLEAN, LAB, PAIRS, PRETRAINED, SIDES, images, sensitivity_cells
-from wbcore.sensitivity_records import LEAD_AXES, Scored, lead_readings, lead_record, subject_records
+from wbcore.sensitivity_records import (
+    LEAD_AXES,
+    Scored,
+    lead_readings,
+    lead_record,
+    scored_on,
+    step_records,
+    subject_records,
+)
 from wbcore.subjects import baseline_subject
 
 IMAGES, PATCH = 19, 8
@@ -234,6 +242,18 @@ class TestRecords:
         found.scored[9].found["tokens"][3] = np.nan
         (record,) = subject_records("tiny", found, keep=(), common={"data": "noise"}, settings={})
         assert (record.n, len(record.values), record.settings["images_without_object"]) == (30, 30, 1)
+
+
+def test_steps_of_a_subject_that_is_measured_now(subject):
+    shown = [show(photographs(seed=seed), size=24, patch_size=PATCH) for seed in (1, 2)]
+    found = scored_on(subject, *shown)
+    records = step_records("tiny", found, data="noise")
+    assert [one.metric for one in records] == [f"reading/{step}" for step in STEPS]
+    held_back, here = (read_scores(subject, one) for one in shown)
+    for step, one in zip(STEPS, records, strict=True):
+        expected = chosen_values(held_back, here, READINGS[step])
+        assert one.value == pytest.approx(np.nanmean(expected))
+        assert one.settings["images_without_object"] == np.isnan(expected).sum()
 
 
 class TestLead:

@@ -80,7 +80,7 @@ def overview(records: Sequence[Record], data: str) -> dict[str, dict[str, Any]]:
 
 def steps(records: Sequence[Record], data: Sequence[str]) -> Figure:
     """IoU from the paper's reading to each subject's own, one freedom more at each step; a panel for each data set."""
-    figure, axes = plt.subplots(1, len(data), figsize=(3.3 * len(data), 3.8), squeeze=False)
+    figure, axes = plt.subplots(1, len(data), figsize=(2.9 * len(data), 3.6), squeeze=False)
     for axis, name in zip(axes[0], data, strict=True):
         for model, settings in overview(records, name).items():
             intervals = [settings["readings"][step]["value"] for step in STEP_LABELS]
@@ -103,7 +103,7 @@ def dials(records: Sequence[Record], data: Sequence[str], *, own: bool = False) 
     """
     kind = "by_share_own" if own else "by_share"
     rows = {"mass": "share of the mass kept (%)", "entries": "share of the entries kept (%)"}
-    figure, axes = plt.subplots(3, len(data), figsize=(3.3 * len(data), 6.0), squeeze=False)
+    figure, axes = plt.subplots(3, len(data), figsize=(3.0 * len(data), 5.6), squeeze=False)
     for column, name in enumerate(data):
         shown = overview(records, name)
         for row, (rule, called) in enumerate(rows.items()):
@@ -137,7 +137,7 @@ def surfaces(records: Sequence[Record], *, data: str) -> Figure:
     level = 100 * shown["centred_blob"]["readings"]["own_rule"]["value"][0]
     models = [model for model in (*LEARNED, "untrained_crate") if model in shown]
     top = max(np.max(shown[model]["surface"][rule]) for model in models for rule in ("mass", "entries")) / 10
-    figure, axes = plt.subplots(2, len(models), figsize=(1.15 * len(models) + 1.0, 3.4), squeeze=False)
+    figure, axes = plt.subplots(2, len(models), figsize=(1.08 * len(models) + 1.0, 3.2), squeeze=False)
     image = None
     for column, model in enumerate(models):
         settings = shown[model]
@@ -152,8 +152,8 @@ def surfaces(records: Sequence[Record], *, data: str) -> Figure:
             if row == 0:
                 axis.set_title(label(model).replace(", ImageNet", "").replace(", ", ",\n"), fontsize=8)
         axes[1, column].set_xlabel("share kept (%)", fontsize=9)
-    for row, called in enumerate(("of mass", "of entries")):
-        axes[row, 0].set_ylabel(f"{called}: layer")
+    for row, called in enumerate(("by mass", "by entries")):
+        axes[row, 0].set_ylabel(f"layer, {called}", fontsize=9)
     if image is not None:
         bar = figure.colorbar(image, ax=axes, label="IoU (%)", shrink=0.8)
         bar.ax.axhline(level, color="white", linewidth=1.4)

@@ -7,6 +7,8 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
+
 from wbcore.cells import Cell, Place
 from wbcore.checkpoints import load_model
 from wbcore.components import untrained_model
@@ -15,7 +17,7 @@ from wbcore.data.example import Dataset
 from wbcore.data.registry import open_dataset
 from wbcore.data.views import every_other
 from wbcore.files import sha256
-from wbcore.models import model_config
+from wbcore.models import Backbone, model_config
 from wbcore.norm_recording import PRETRAINED, fix
 from wbcore.profiles import Profile
 from wbcore.provenance import provenance
@@ -111,19 +113,24 @@ def sensitivity_cells(place: Place) -> Iterator[Cell]:
 
 def profile_subjects(
     chosen: Profile, *, data_root: Path | str | None = None, device: str = "cpu", seed: int = 0
-) -> dict[str, Subject]:
-    """CRATE and ViT of a profile, CRATE before it has learned, a centred blob and random heads, to be measured now.
+) -> tuple[dict[str, Subject], int]:
+    """Those of CRATE and ViT that a profile has, the first of them before it has learned, a centred blob and random
+    heads, to be measured now; and the side of a patch in pixels, which is the first one's.
 
     Raises: InputError if none of the profile's weights is there.
     """
-    found = {}
-    for name in chosen.trained(("crate", "vit"), data_root=data_root):
-        model, card = load_model(chosen.weights_path(name, data_root))
-        found[name] = attention_subject(model, name=name, device=device, seed=card.seed)
-    crate = chosen.model_names.format(variant="crate")
-    untrained = attention_subject(untrained_model(crate), name="untrained_crate", device=device, seed=0)
-    blind = partial(baseline_subject, patch_size=model_config(crate).patch_size, layers=(0,), seed=seed)
-    return {**found, **{one.name: one for one in (untrained, blind(BLOB), blind("random_heads"))}}
+    names = chosen.trained(("crate", "vit"), data_root=data_root)
+    loaded = {name: load_model(chosen.weights_path(name, data_root)) for name in names}
+    found = [
+        attention_subject(model, name=name, device=device, seed=card.seed) for name, (model, card) in loaded.items()
+    ]
+    config = loaded[names[0]][0].config
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        found.append(attention_subject(Backbone(config), name=f"untrained_{names[0]}", device=device, seed=0))
+    for name in (BLOB, "random_heads"):
+        found.append(baseline_subject(name, patch_size=config.patch_size, layers=(0,), heads=config.heads, seed=seed))
+    return {subject.name: subject for subject in found}, config.patch_size
 
 
 def _subject(weights: dict[str, Path], place: Place, name: str) -> tuple[Subject, dict[str, Any]]:
