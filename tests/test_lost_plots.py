@@ -18,14 +18,17 @@ def curves(model: str) -> list:
 
 @pytest.mark.usefixtures("book_style")
 def test_curves_show_the_values_the_choice_and_lost_as_published():
-    box = tiny.record(0.36, model="centred_box", metric="corloc")
+    boxes = [
+        tiny.record(0.36, model="centred_box", metric="corloc"),
+        tiny.record(0.2, model="whole_image", metric="corloc"),
+    ]
     rows = {"keys": [("vit", "keys"), ("vit_reg4", "keys")], "projections": [("crate", "projections")]}
-    known = [*curves("vit_keys"), *curves("crate_projections"), box]
+    known = [*curves("vit_keys"), *curves("crate_projections"), *boxes]
     axes = np.array(bias_curves(known, rows, data="cutouts").axes).reshape(2, 3)
     for row in axes:
         for axis, treatment in zip(row, TREATMENTS, strict=True):
-            level, line, ring, *rest = axis.lines
-            assert list(level.get_ydata()) == [36, 36]
+            centred, whole, line, ring, *rest = axis.lines
+            assert [list(one.get_ydata()) for one in (centred, whole)] == [[36, 36], [20, 20]]
             assert list(line.get_xdata()) == PLACES
             assert list(line.get_ydata()) == pytest.approx([10, 30, 50])
             assert (ring.get_xdata()[0], ring.get_ydata()[0]) == (0.2, 50)

@@ -25,27 +25,30 @@ def bias_curves(records: Sequence[Record], rows: Mapping[str, Sequence[tuple[str
     """CorLoc over the bias: a panel for each treatment of the features, a row for each of ``rows``.
 
     A row is a title and its (model, facet) pairs.  Bands are 95 % intervals over images; a ring marks the bias that
-    other images chose, a cross LOST as published, a dashed line the best box in the centre of the image.
+    other images chose, a cross LOST's own code, which has none.  Dashed: a box in the centre of the image; dotted: the
+    image as a whole.
     """
     size = (3.4 * len(TREATMENTS), 2.6 * len(rows) + 0.5)
     figure, grid = plt.subplots(len(rows), len(TREATMENTS), figsize=size, squeeze=False, sharex=True, sharey="row")
-    boxes = select(records, model="centred_box", data=data, metric="corloc")
+    blind = {"--": "centred_box", ":": "whole_image"}
+    boxes = [(style, one) for style, name in blind.items() for one in select(records, model=name, metric="corloc")]
+    levels = [(style, one) for style, one in boxes if one.data == data]
     for (title, pairs), axes in zip(rows.items(), grid, strict=True):
         for axis, treatment in zip(axes, TREATMENTS, strict=True):
-            for one in boxes:
-                axis.axhline(100 * one.value, color="#5b6068", linestyle="--", linewidth=1)
+            for style, one in levels:
+                axis.axhline(100 * one.value, color="#5b6068", linestyle=style, linewidth=1)
             for model, facet in pairs:
                 for one in select(records, model=f"{model}_{facet}", data=data, metric=f"corloc/{treatment}"):
                     _curve(axis, one, model)
             axis.grid(axis="y", color="#e3e5e8")
             axis.set_axisbelow(True)
         axes[0].set_ylabel("CorLoc (%)")
-        axes[0].legend(frameon=False, fontsize=8, title=title, title_fontsize=8, loc="best")
+        axes[0].set_ylim(bottom=0)  # shared by the row
+        axes[0].legend(frameon=False, fontsize=8, title=title, title_fontsize=8, loc="upper left", alignment="left")
     for axis, treatment in zip(grid[0], TREATMENTS, strict=True):
         axis.set_title(TREATMENT_TITLES[treatment])
     for axis in grid[-1]:
         axis.set_xlabel("bias on the Gram matrix")
-        axis.set_ylim(bottom=0)
     return figure
 
 
