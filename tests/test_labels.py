@@ -17,6 +17,10 @@ from wbcore.profiles import profile
         ("vit_tiny_patch16_224.augreg_in21k_ft_in1k", "ViT-Ti/16"),
         ("vit_reg16", "ViT, 16 registers"),
         ("crate_mhsa_reg1", "CRATE-MHSA, 1 register"),
+        ("vit_tiny_pretrained_ttr_register1", "ViT-Ti/16, test-time register: register 1"),
+        ("crate_reg4_register", "CRATE, 4 registers: register"),
+        ("crate_reg4_cls", "CRATE, 4 registers: class token"),
+        ("vit_reg4_patches", "ViT, 4 registers: patches"),
         ("crate_layer3", "CRATE, layer 3"),
     ],
 )

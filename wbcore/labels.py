@@ -155,6 +155,8 @@ def label(model: str) -> str:
         return f"{DECODER_LABELS[segmenter.decoder]}, {backbone_label(segmenter.backbone)}, {setting}"
     if model.endswith("_imagenette"):
         return f"{label(model.removesuffix('_imagenette'))}, trained on Imagenette"
+    if one := re.fullmatch(r"(.+)_(register|patches)(\d*)", model):
+        return f"{label(one[1])}: {one[2]} {one[3]}".rstrip()
     if model not in LABELS and (tokens := re.fullmatch(rf"(.+)_({'|'.join(TOKEN_LABELS)})", model)):
         return f"{label(tokens[1])}: {TOKEN_LABELS[tokens[2]]}"
     if given := re.fullmatch(rf"(.+)_({'|'.join(LOST_LABELS)})", model):
