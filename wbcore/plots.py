@@ -54,12 +54,11 @@ MASK_COLOURS = ("#ffd400", "#00d4ff", "#ff5db1")
 def use_style() -> None:
     """Set the book's figure style for all figures that follow.
 
-    In a notebook they are shown as JPEG without loss of colour resolution: grids of photographs as PNG would be five
-    times as large, and notebooks are kept with their pictures.
+    In a notebook they are shown as JPEG: grids of photographs as PNG would be many times as large, and notebooks are
+    kept with their pictures.
     """
     if get_ipython() is not None:
-        options = {"quality": 80, "subsampling": 0, "optimize": True, "progressive": True}
-        set_matplotlib_formats("jpeg", pil_kwargs=options)
+        set_matplotlib_formats("jpeg", pil_kwargs={"quality": 75, "optimize": True, "progressive": True})
     sns.set_theme(
         context="notebook",
         style="ticks",
