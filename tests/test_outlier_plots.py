@@ -73,6 +73,10 @@ def test_every_column_is_a_model_under_its_interventions():
 def test_outliers_are_seen_in_the_layer_after_they_arise():
     assert outlier_plots.outliers_seen_from(RECORDS, "vit_tiny_pretrained", "cutouts") == 3
     assert outlier_plots.outliers_seen_from(RECORDS, "crate", "cutouts") is None
+    passing = by_layer("crate_mlp", (0.0, 0.02, 0.0), TAIL)
+    assert outlier_plots.outliers_seen_from(passing, "crate_mlp", "cutouts") is None
+    always = by_layer("crate_mlp", (0.02, 0.02, 0.02), TAIL)
+    assert outlier_plots.outliers_seen_from(always, "crate_mlp", "cutouts") == 2
     figure = outlier_plots.layer_columns(RECORDS, [("crate", "cutouts")], ROWS[:1])
     assert "attention sees outliers" not in [text.get_text() for text in figure.legends[0].get_texts()]
 

@@ -1,6 +1,6 @@
 """Figures of segmentation and outliers by layer: what is drawn is what the records say."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -114,7 +114,7 @@ def layer_columns(
             axis.grid(axis="y", color="#eceef0")
             axis.set_axisbelow(True)
         axes[0, column].set_title(f"{label(model)}\n{data_label(data)}")
-        axes[-1, column].set(xlabel="layer", xticks=sorted(layers))
+        axes[-1, column].set(xlabel="layer", xticks=_ticks(layers))
         if seen is not None:
             _point_out(axes[0, column], seen - 0.5)
     for axis, row in zip(axes[:, 0], rows, strict=True):
@@ -125,9 +125,11 @@ def layer_columns(
 
 
 def outliers_seen_from(records: Sequence[Record], model: str, data: str) -> int | None:
-    """The first layer (from 1) whose attention reads tokens of which a thousandth is above three medians."""
+    """The first layer (from 1) from which on attention reads tokens of which a hundredth is above three medians."""
     curve = curves_over_layers(records, data=data, metric="tail/triple_share", models=[model]).get(model, {})
-    return next((layer + 1 for layer, share in curve.items() if share.value > 0.1), None)
+    below = [layer for layer, share in curve.items() if share.value <= 1]
+    first = max(below, default=0) + 2
+    return first if first <= max(curve, default=0) else None
 
 
 def _of_colour(model: str, ending: str) -> str:
@@ -156,6 +158,12 @@ def _draw(axis: Axes, curve: Mapping[int, Interval], style: Style, shade: str) -
 def _bound(interval: Interval, side: str) -> float:
     bound = getattr(interval, side)
     return interval.value if bound is None else bound
+
+
+def _ticks(layers: Iterable[int]) -> list[int]:
+    """Every layer, or every second one of many, the last one always."""
+    known = sorted(layers)
+    return known[:: -1 - (len(known) > 8)][::-1]
 
 
 def _point_out(axis: Axes, place: float) -> None:
@@ -220,7 +228,7 @@ def spending(
             axis.plot(layers, below + one.value * patches, color="black", linestyle="--", linewidth=1.2)
         title = label(model).replace(", ", ",\n")
         axis.set_title(title if same else f"{title}\n{data_label(data)}")
-        axis.set(xlabel="layer", xticks=layers[:: 1 + (len(layers) > 8)], ylim=(0, 100))
+        axis.set(xlabel="layer", xticks=_ticks(layers), ylim=(0, 100))
         axis.margins(x=0)
         axis.tick_params(axis="x", labelsize=9)
     axes[0, 0].set_ylabel("class token's attention (%)")
