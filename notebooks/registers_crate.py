@@ -2,9 +2,10 @@
 # (chapter-registers-crate)=
 # # Does CRATE need registers?
 #
-# **Beyond the papers.**  The Registers paper knows only ViTs ({cite:t}`darcet2024registers`).  Its outliers are written by the MLPs
-# of the middle layers and kept by the residual path ({cite:t}`jiang2025testtime`).  CRATE has neither
-# ({cite:t}`yu2023emergence`): ISTA makes every token anew from a normalised one, non-negative and sparse.
+# **Beyond the papers.**  The Registers paper knows only ViTs ({cite:t}`darcet2024registers`).  Of the outliers that were traced,
+# a few units of the MLPs write them ({cite:t}`jiang2025testtime`), onto a residual path.  CRATE's feed-forward part is ISTA
+# ({cite:t}`yu2023emergence`), which has no such units and no residual path: it makes every token anew from a normalised one,
+# non-negative and sparse.
 #
 # **Our question.**  Do CRATE's tokens have outliers, and what do four registers do to their norms and to the segmentation
 # that its attention shows?  And which of CRATE's two parts decides: MSSA in place of MHSA, or ISTA in place of the MLP?
