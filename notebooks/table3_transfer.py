@@ -154,8 +154,8 @@ tables.claims_table([*recorded, *before], "table3_transfer")
 # %% [markdown]
 # ## This run
 #
-# The fine-tuned weights measured now: those of the new names that ship with the repository, on 500 of the scenes (`lab`),
-# or every fine-tuned model of Table 3 whose weights are below `data_root` (`paper`), for example
+# The fine-tuned weights measured now: CRATE's of the new names, which ship with the repository, on 500 of the scenes (`lab`;
+# ViT's are four times as large and recorded only), or every fine-tuned model of Table 3 whose weights are below `data_root` (`paper`), for example
 # `weights/crate_tiny_patch8_224-cifar10.safetensors`.
 
 # %% tags=["nbval-ignore-output"] table={"name": "tab-table3-live", "caption": "Top-1 in this run, in percent."}

@@ -146,7 +146,7 @@ STUDIES: dict[str, Study] = {
             models=_lab("crate", "vit"),
             recipe=f"lab_finetune_{name}",
             seeds=1,
-            shipped=_lab("crate", "vit") if name == "cutouts" and start is not None else (),
+            shipped=_lab("crate") if name == "cutouts" and start is not None else (),
             start=start,
             **data,
         )
