@@ -342,7 +342,7 @@ class TestCells:
 
     @pytest.fixture
     def images(self, monkeypatch):
-        opened, fit, score = [], Photographs(7, 1), Photographs(5, 2)
+        opened, fit, score = [], Photographs(13, 1), Photographs(5, 2)
 
         def open_(measurement, _data_root):
             opened.append((measurement.data, measurement.split))
@@ -385,6 +385,7 @@ class TestCells:
                 inner, last = found[f"{PRETRAINED}_layer1"], found[f"{PRETRAINED}_layer3"]
                 assert one(last, metric, f"{PRETRAINED}_layer3_outliers").values == outliers.values
                 assert one(inner, metric, f"{PRETRAINED}_layer1_outliers").value < outliers.value
+                assert len(inner) == 4  # of the inner layers only what is shown
 
     def test_nothing_that_is_scored_was_fitted_on(self):
         """Scenes of one seed have the same objects at the same places in every split."""

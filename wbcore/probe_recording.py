@@ -75,11 +75,11 @@ def _is_pretrained(network: Network) -> bool:
 def _local(
     network: Network, before: Network | None, data: str, place: Place, command: str, *, layer: int | None = None
 ) -> list[Record]:
-    """After the last layer, or after ``layer``, which counts from 1."""
+    """After the last layer; or after ``layer``, which counts from 1, and then only what is shown of it."""
     found, marker = network.load(), None if before is None else before.load().model
     fit, score = (one.open(place.data_root) for one in local_data(_side(found.model))[data])
     index, name = (-1, network.name) if layer is None else (layer - 1, f"{network.name}_layer{layer}")
-    return local_records(
+    records = local_records(
         read_patches(found.model, fit, layer=index),
         read_patches(found.model, score, layer=index),
         before=None if marker is None else read_patches(marker, score),
@@ -91,6 +91,12 @@ def _local(
         seed=found.seed,
         weights_sha256=found.weights_sha256,
     )
+    return records if layer is None else [one for one in records if _shown_by_layer(one, name)]
+
+
+def _shown_by_layer(record: Record, name: str) -> bool:
+    kinds = [f"{name}_{kind}" for kind in ("outliers", "former", "normal")]
+    return record.metric in ("local/position_top1", "local/reconstruction") and record.model in kinds
 
 
 def _global(network: Network, before: Network | None, data: str, place: Place, command: str) -> list[Record]:
