@@ -21,8 +21,8 @@ test: $(INSTALLED)
 	$(BIN)/basedpyright
 	$(BIN)/python tools/build_book.py --stored
 	$(BIN)/python tools/check_book.py --stored
-	$(BIN)/pytest --nbval notebooks
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile --nbval notebooks
+	$(BIN)/pytest -n 2 --dist loadfile
 
 notebooks: $(INSTALLED)
 	$(BIN)/python tools/run_notebooks.py $(NOTEBOOKS)
