@@ -183,7 +183,7 @@ class Block(nn.Module):
             return tokens + self.drop_path(self.scale_feedforward(self.feedforward(tokens)))
         return self.feedforward(tokens)
 
-    def tap(self, name: str, tokens: Float[Tensor, "b n d"], num_prefix: int) -> Tensor:
+    def tap(self, name: str, tokens: Float[Tensor, "b n d"], num_prefix: int = 1) -> Tensor:
         """The value called ``name`` that this layer computes from its input ``tokens``; the first are no patches."""
         if name == "tokens_after_attention":
             return self.after_attention(tokens)
