@@ -57,7 +57,12 @@ def test_settings_have_names():
 
 def test_curves_hold_the_default_at_its_place_and_what_cannot_change_as_a_level(records):
     curves = setting_curves(
-        records, "tau", ("crate", "vit", "centred_blob", "random_heads"), data="cutouts", metric=METRIC
+        records,
+        "tau",
+        ("crate", "vit", "centred_blob", "random_heads"),
+        data="cutouts",
+        metric=METRIC,
+        blind=("centred_blob",),
     )
     assert {model: list(curve) for model, curve in curves.items()} == {
         "crate": [5, 15, 40],
@@ -75,6 +80,12 @@ def test_a_lead_is_that_of_the_same_setting(records):
     assert list(under) == ["", "_tau5"]
     assert (under[""].verdict, under["_tau5"].verdict) == ("holds", "undecided")
     assert under["_tau5"].difference.value < 0 < under[""].difference.value
+    blob = leads(records, "crate", "centred_blob", ("", "_tau5"), data="cutouts", metric=METRIC)
+    assert list(blob) == [""]
+    blob = leads(
+        records, "crate", "centred_blob", ("", "_tau5"), data="cutouts", metric=METRIC, blind=("centred_blob",)
+    )
+    assert round(blob["_tau5"].difference.value * IMAGES) == 8
     counted = lead_counts_table(records, [("crate", "vit"), ("vit", "crate")], ("", "_tau5", "_tau40"), [COLUMN])
     assert counted["Cutouts", "det AP"].tolist() == ["1 (1, 0) of 2", "1 (0, 1) of 2"]
     assert counted.index.tolist() == ["CRATE > ViT", "ViT > CRATE"]

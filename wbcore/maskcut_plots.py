@@ -31,7 +31,7 @@ def setting_figure(rows: Mapping[str, Mapping[str, Mapping[str, Mapping[int, Int
     """
     axes = list(next(iter(rows.values())))
     figure, grid = plt.subplots(
-        len(rows), len(axes), figsize=(3.0 * len(axes), 2.7 * len(rows) + 0.7), squeeze=False, sharey="row"
+        len(rows), len(axes), figsize=(2.6 * len(axes), 2.35 * len(rows) + 0.7), squeeze=False, sharey="row"
     )
     handles = {}
     for line, (title, panels) in zip(grid, rows.items(), strict=True):
@@ -65,10 +65,10 @@ def setting_figure(rows: Mapping[str, Mapping[str, Mapping[str, Mapping[int, Int
                 )
                 panel.xaxis.set_minor_locator(NullLocator())
             panel.xaxis.set_major_formatter(FuncFormatter(lambda place, _: f"{place:g}"))
-            panel.set_ylim(bottom=0)
             panel.grid(axis="y", color="#e3e5e8")
             panel.set_axisbelow(True)
             panel.set_xlabel(AXIS_LABELS[axis])
+        line[0].set_ylim(bottom=0)  # shared, and only now, when everything is drawn
         line[0].set_ylabel(f"{title}: {unit}")
     figure.legend(handles=list(handles.values()), loc="outside lower center", ncols=4, frameon=False, fontsize=9)
     return figure
@@ -81,13 +81,13 @@ def lead_figure(panels: Mapping[str, Mapping[str, Mapping[str, Comparison]]], *,
     dot has; it is filled where the whole interval lies on one side of zero.
     """
     endings = list(dict.fromkeys(ending for rivals in panels.values() for found in rivals.values() for ending in found))
-    size = 4.1 * len(panels) + 1.4, 0.34 * len(endings) + 1.5
+    size = 3.7 * len(panels) + 1.4, 0.31 * len(endings) + 1.5
     figure, grid = plt.subplots(1, len(panels), figsize=size, squeeze=False, sharey=True)
     handles = {}
     for axis, (title, rivals) in zip(grid[0], panels.items(), strict=True):
         axis.axvline(0, color="#5b6068", linewidth=1, zorder=0)
         for number, (rival, found) in enumerate(rivals.items()):
-            shift = 0.24 * (number - (len(rivals) - 1) / 2)
+            shift = 0.72 / len(rivals) * (number - (len(rivals) - 1) / 2)
             for ending, comparison in found.items():
                 value, low, high, _ = comparison.difference
                 row = endings.index(ending) + shift

@@ -25,12 +25,12 @@ def setting_label(ending: str) -> str:
 
 
 def setting_curves(
-    records: Sequence[Record], axis: str, models: Sequence[str], *, data: str, metric: str
+    records: Sequence[Record], axis: str, models: Sequence[str], *, data: str, metric: str, blind: Sequence[str] = ()
 ) -> dict[str, dict[int, Interval]]:
     """A metric in percent along one of :data:`AXES`, for each model that was measured there.
 
-    The record of a model's plain name stands at its place.  A model with no other record is a level line, for the
-    setting cannot change it.
+    The record of a model's plain name stands at its place.  Of ``blind`` models one without another record is a level
+    line: a setting that they were not measured with does not change them.
     """
     endings = {int(found[1]) for one in records if (found := re.fullmatch(rf".+_{axis}(\d+)", one.model))}
     places = sorted(endings | {AXES[axis]})
@@ -38,7 +38,7 @@ def setting_curves(
     for model in models:
         names = {place: f"{model}_{axis}{place}" for place in places} | {AXES[axis]: model}
         found = along(records, names, data=data, metric=metric)
-        if len(found) == 1:
+        if len(found) == 1 and model in blind:
             found = along(records, dict.fromkeys(places, model), data=data, metric=metric)
         if found:
             curves[model] = {place: one.interval.percent() for place, one in found.items()}
@@ -46,12 +46,27 @@ def setting_curves(
 
 
 def leads(
-    records: Sequence[Record], left: str, right: str, endings: Sequence[str], *, data: str, metric: str
+    records: Sequence[Record],
+    left: str,
+    right: str,
+    endings: Sequence[str],
+    *,
+    data: str,
+    metric: str,
+    blind: Sequence[str] = (),
 ) -> dict[str, Comparison]:
-    """Left minus right under each setting that both were measured with, on the same images."""
+    """Left minus right under each setting that both were measured with, on the same images.
+
+    ``blind`` as for :func:`setting_curves`.
+    """
     found = {}
+    known = select(records, data=data, metric=metric)
     for ending in endings:
-        both = [select(records, model=name + ending, data=data, metric=metric) for name in (left, right)]
+        both = [select(known, model=name + ending) for name in (left, right)]
+        both = [
+            one or (select(known, model=name) if name in blind else [])
+            for one, name in zip(both, (left, right), strict=True)
+        ]
         if all(both):
             found[ending] = greater(*(over_seeds(one) for one in both))
     return found
@@ -62,14 +77,16 @@ def lead_counts_table(
     pairs: Sequence[tuple[str, str]],
     endings: Sequence[str],
     columns: Sequence[tuple[str, str]],
+    *,
+    blind: Sequence[str] = (),
 ) -> pd.DataFrame:
     """Of the settings, in how many the left model's AP is greater, and in how many the whole interval says so.
 
-    Reads "greater (holds, fails) of settings".
+    Reads "greater (holds, fails) of settings"; ``blind`` as for :func:`setting_curves`.
     """
     cells: dict[tuple[str, str], list[str]] = {}
     for data, metric in columns:
-        found = [list(leads(records, *pair, endings, data=data, metric=metric).values()) for pair in pairs]
+        found = [list(leads(records, *pair, endings, data=data, metric=metric, blind=blind).values()) for pair in pairs]
         cells[data_label(data), metric_label(metric)] = [
             f"{sum(one.difference.value > 0 for one in each)} "
             f"({sum(one.verdict == 'holds' for one in each)}, {sum(one.verdict == 'fails' for one in each)}) "

@@ -194,13 +194,17 @@ def average_precisions(matches: Matches, images: Int[np.ndarray, "r n"]) -> Floa
 def _average_precisions(matches: Matches, images: Int[np.ndarray, "r n"]) -> Float[np.ndarray, "r 3"]:
     objects = matches.objects[images].sum(1)
     results = _results(matches, images)
-    rows, length = results.shape
-    thresholds = len(matches.hit)
-    hit, miss = (np.pad(each, ((0, 0), (0, 1)))[:, results] for each in (matches.hit, matches.miss))
-    line, place = np.nonzero(hit.reshape(thresholds * rows, length))  # a line for each threshold and row of images
+    thresholds, rows = len(matches.hit), len(images)
+    hit = np.pad(matches.hit, ((0, 0), (0, 1)))
+    row, column = np.nonzero(np.any(hit, axis=0)[results])
+    threshold, found = np.nonzero(hit[:, results[row, column]])
+    row, column = row[found], column[found]
+    line = threshold * rows + row  # one for each threshold and row of images
     total = np.bincount(line, minlength=thresholds * rows)
     rank = np.arange(len(line)) - np.repeat(total.cumsum() - total, total)
-    misses = miss.cumsum(-1, dtype=np.int32).reshape(thresholds * rows, length)[line, place]
+    misses = column - rank
+    if (ignored := ~(matches.hit | matches.miss)).any():
+        misses -= np.pad(ignored, ((0, 0), (0, 1)))[:, results].cumsum(-1)[threshold, row, column]
     precision = np.zeros((thresholds * rows, total.max(initial=0) + 1))  # 0 for a recall that is never reached
     precision[line, rank] = (rank + 1) / (rank + 1 + misses + np.spacing(1))
     precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
@@ -208,9 +212,9 @@ def _average_precisions(matches: Matches, images: Int[np.ndarray, "r n"]) -> Flo
     needed = np.minimum(np.tile(needed, (thresholds, 1)) - 1, total[:, None])
     curve = np.take_along_axis(precision, needed, axis=1).reshape(thresholds, rows, -1)
     ap = np.ascontiguousarray(curve.transpose(1, 0, 2)).reshape(rows, -1).mean(1)
-    found = np.stack([ap, curve[0].mean(-1), curve[_AP75].mean(-1)], axis=1)
-    found[objects == 0] = np.nan
-    return found
+    scores = np.stack([ap, curve[0].mean(-1), curve[_AP75].mean(-1)], axis=1)
+    scores[objects == 0] = np.nan
+    return scores
 
 
 def _results(matches: Matches, images: Int[np.ndarray, "r n"]) -> Int[np.ndarray, "r d"]:
