@@ -64,7 +64,8 @@ def test_baselines_are_hollow(panels):
         for one, dot in zip(panels["Cutouts"], dots(axis), strict=True)
         if dot.get_markerfacecolor() == "white"
     }
-    unlearned = {"centred_blob", "random_heads", "untrained_crate", "untrained_vit"}
+    unlearned = {"centred_blob", "centred_blob_grid14", "centred_box", "whole_image", "random_heads"}
+    unlearned |= {"untrained_crate", "untrained_vit"}
     assert hollow == unlearned | {"crate_scratch", "vit_scratch"}
 
 

@@ -30,6 +30,9 @@ COLOURS = {
     "vit": _PALETTE[3],
     "vit_tiny_pretrained": _PALETTE[4],
     "vit_tiny_pretrained_ttr": "#6b3fa0",
+    "vit_tiny_pretrained_empty": "#b58fd1",
+    "crate_tied": "#1f8a8c",
+    "crate_normalised": "#4a6fa5",
 }
 """One colour per architecture through the whole book; baselines are grey."""
 
@@ -102,7 +105,7 @@ def forest(panels: Mapping[str, Sequence[Record]], series: Mapping[str, str], *,
             high = record.value if record.high is None else record.high
             shade = colour(record.model)
             axis.plot([100 * low, 100 * high], [row, row], color=shade, linewidth=2, solid_capstyle="round")
-            face = shade if record.model in COLOURS else "white"
+            face = "white" if shade == _BASELINE else shade
             marker = markers[record.metric]
             size = 7 if marker == "o" else 5
             axis.plot(100 * record.value, row, marker, color=shade, markerfacecolor=face, markersize=size)
@@ -253,7 +256,7 @@ def curves(
             high = [one.value if one.high is None else one.high for one in shown]
             shade = colour(model)
             axis.fill_between(places, low, high, color=shade, alpha=0.25, linewidth=0)
-            face = shade if model in COLOURS else "white"
+            face = "white" if shade == _BASELINE else shade
             values = [one.value for one in shown]
             axis.plot(places, values, "o-", color=shade, markerfacecolor=face, markersize=6, label=label(model))
         axis.set_xticks(sorted({place for intervals in models.values() for place in intervals}))
