@@ -18,7 +18,7 @@ from wbcore.metrics.norms import valley_threshold
 from wbcore.metrics.probes import fit_linear
 from wbcore.norm_recording import CURED, PRETRAINED, cured, fix
 from wbcore.norm_records import read_norms, shown_batches
-from wbcore.probe_recording import global_cells, global_data, local_cells, local_data
+from wbcore.probe_recording import EMPTY, global_cells, global_data, local_cells, local_data
 from wbcore.probe_records import (
     global_records,
     local_records,
@@ -361,7 +361,7 @@ class TestCells:
         cured_along = [(name.replace(PRETRAINED, CURED), data) for name, data in along]
         lab = [("vit", "cutouts"), ("vit", "coco200")]
         assert subjects(local_cells, tmp_path) == lab + along + cured_along
-        both = [(name, data) for name in (PRETRAINED, CURED) for data in ("cutouts_transfer", "imagenette")]
+        both = [(name, data) for name in (PRETRAINED, CURED, EMPTY) for data in ("cutouts_transfer", "imagenette")]
         assert subjects(global_cells, tmp_path) == [("vit", "cutouts_transfer"), *both]
 
     def test_a_cell_measures_what_it_is_named_after(self, images, tmp_path, monkeypatch):
@@ -380,12 +380,17 @@ class TestCells:
             assert outliers.weights_sha256 == 64 * "1"
             assert (outliers.seeds, outliers.command) == ((), "test")
             layers = {f"{name}_layer{layer}" for name in (PRETRAINED, CURED) for layer in (1, 3)}
-            assert set(found) == {PRETRAINED, CURED} | ({"vit"} | layers if data == "coco200" else set())
+            assert set(found) == {PRETRAINED, CURED} | ({"vit"} | layers if data == "coco200" else {EMPTY})
             if data == "coco200":
                 inner, last = found[f"{PRETRAINED}_layer1"], found[f"{PRETRAINED}_layer3"]
                 assert one(last, metric, f"{PRETRAINED}_layer3_outliers").values == outliers.values
                 assert one(inner, metric, f"{PRETRAINED}_layer1_outliers").value < outliers.value
                 assert len(inner) == 4  # of the inner layers only what is shown
+            else:
+                still, former = (select(found[EMPTY], model=f"{EMPTY}_{kind}") for kind in ("outliers", "former"))
+                assert still
+                assert not former
+                assert one(found[EMPTY], metric, f"{EMPTY}_register").settings["choices"] != []
 
     def test_nothing_that_is_scored_was_fitted_on(self):
         """Scenes of one seed have the same objects at the same places in every split."""

@@ -1,15 +1,18 @@
 """What is recorded of local and global probes: a pretrained ViT with outliers, the same when cured, the lab's own."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 
 from wbcore.cells import Cell, Place
 from wbcore.evaluate import Measurement
 from wbcore.models import Backbone
+from wbcore.models.test_time_registers import with_test_time_register
 from wbcore.norm_recording import CURED, PRETRAINED
+from wbcore.outlier_recording import ALONE as EMPTY
 from wbcore.probe_records import global_records, local_records, outlier_threshold, read_patches, read_tokens
 from wbcore.records import Record
-from wbcore.register_subjects import Network, register_networks
+from wbcore.register_subjects import Loaded, Network, register_networks
 
 LAYERS = (4, 6, 7, 8, 9, 10)
 """Of the pretrained ViT, beside the last: from before its outliers arise (in the eighth) to well behind."""
@@ -54,8 +57,14 @@ def local_cells(place: Place) -> Iterator[Cell]:
 
 
 def global_cells(place: Place) -> Iterator[Cell]:
-    """Every network on scenes, and the pretrained ones on photographs too."""
-    for network, before in _networks(place):
+    """Every network on scenes, and the pretrained ones on photographs too; with an empty register, as a control."""
+    networks = list(_networks(place))
+    networks += [
+        (Network(EMPTY, network.seed, partial(_with_empty_register, network)), None)
+        for network, _ in networks
+        if network.name == PRETRAINED
+    ]
+    for network, before in networks:
         for data in ("cutouts_transfer", "imagenette") if _is_pretrained(network) else ("cutouts_transfer",):
             yield Cell(network.name, network.seed, data, partial(_global, network, before, data, place))
 
@@ -69,7 +78,13 @@ def _networks(place: Place) -> Iterator[tuple[Network, Network | None]]:
 
 
 def _is_pretrained(network: Network) -> bool:
-    return network.name in (PRETRAINED, CURED)
+    return network.name in (PRETRAINED, CURED, EMPTY)
+
+
+def _with_empty_register(network: Network) -> Loaded:
+    """A network with a test-time register into which no neuron is moved: its outliers stay."""
+    found = network.load()
+    return replace(found, model=with_test_time_register(found.model, []))
 
 
 def _local(
