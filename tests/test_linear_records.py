@@ -54,7 +54,7 @@ def reading(*, seed: int, count: int = 23, noise: float = 0.0) -> Reading:
         tokens.append(torch.nn.functional.one_hot(torch.tensor(number % 3), 7).float())
     drawn = [torch.stack(one) for one in (tokens, patches)]
     noisy = [one + noise * torch.randn(one.shape, generator=generator) for one in drawn]
-    return Reading(*noisy, GRID, known, Pictures(()), SIZE)
+    return Reading(noisy[0], noisy[1].mean(dim=1), noisy[1], GRID, known, Pictures(()), SIZE)
 
 
 def one(records, metric):
@@ -169,6 +169,10 @@ class TestReading:
                 tokens = model.norm(model.tap(image, "tokens"))[0]
             torch.testing.assert_close(found.class_token[index], tokens[0])
             torch.testing.assert_close(found.patches[index], tokens[1:])
+            torch.testing.assert_close(found.mean_patch[index], tokens[1:].mean(dim=0))
+        whole = read(model, pictures, size=(12, 21), dense=False)
+        assert whole.patches.numel() == 0
+        assert torch.equal(whole.mean_patch, found.mean_patch)
         assert found.labels.tolist() == list(range(17))
 
     def test_registers_are_no_patches_and_images_come_at_the_native_size(self):
@@ -197,7 +201,8 @@ class TestCells:
         model = tiny.model().eval()
         shown = []
 
-        def reads(_network, dataset, *, size=None):
+        def reads(_network, dataset, *, size=None, dense=True):
+            assert dense == (size is not None)
             shown.append((dataset.name, len(dataset), size))
             return reading(seed=len(shown))
 

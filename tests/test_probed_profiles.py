@@ -34,7 +34,7 @@ def test_the_papers_profile_on_miniatures(data_root):
     paper = replace(profiles.profile("paper"), released=())
     ((name, model),) = paper.register_models(data_root=data_root).items()
     assert name == "vit_reg4"
-    opened = {kind: (fit.open(data_root), score.open(data_root, 2)) for kind, (fit, score) in paper.probed.items()}
+    opened = {kind: paper.open_probed(kind, data_root=data_root, limit=2) for kind in paper.probed}
     assert set(opened) == set(KINDS)
     training, scenes = opened["boxes"]
     boxes = measure(model, training, scenes, name=name, data="voc2012", command="test", biases=(0.0, 0.1))
@@ -46,6 +46,17 @@ def test_the_papers_profile_on_miniatures(data_root):
     fit, score = (read(model, one) for one in opened["pixels"])
     pixels = segmentation_records(fit, score, Origin(name, "ade20k", "test"))
     assert {one.metric for one in pixels} >= {"linear_segmentation/miou", "linear_segmentation/pa"}
+
+
+def test_scenes_are_composed_once_and_are_those_of_the_measurement():
+    lab = profiles.profile("lab")
+    tuned, scored = lab.open_probed("boxes", limit=3)
+    assert len(scored) == 3
+    assert scored[1] is scored[1]
+    fit, score = lab.probed["boxes"]
+    for kept, plain in ((tuned, fit.open()), (scored, score.open(limit=3))):
+        assert (kept.name, kept.fingerprint) == (plain.name, plain.fingerprint)
+        assert (kept[2].image == plain[2].image).all()
 
 
 @pytest.mark.parametrize("profile", ["lab", "paper"])

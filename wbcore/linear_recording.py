@@ -42,7 +42,7 @@ def linear_cells(place: Place) -> Iterator[Cell]:
 def _classify(network: Network, load: Callable[[], Loaded], data: str, place: Place, command: str) -> list[Record]:
     found = load()
     pair = global_data(found.model.config.size[0])[data]
-    fit, score = (read(found.model, one.open(place.data_root)) for one in pair)
+    fit, score = (read(found.model, one.open(place.data_root), dense=False) for one in pair)
     return classification_records(fit, score, _origin(network, found, data, place, command))
 
 

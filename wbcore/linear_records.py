@@ -43,7 +43,9 @@ class Reading:
     """A data set as a frozen model makes it; tokens are behind the final LayerNorm."""
 
     class_token: Float[Tensor, "m d"]
+    mean_patch: Float[Tensor, "m d"]
     patches: Float[Tensor, "m n d"]
+    """None of them (``n`` is 0) where only the whole image is asked for."""
     grid: tuple[int, int]
     annotations: list[Annotation]
     dataset: Dataset
@@ -69,23 +71,26 @@ class Reading:
         return found
 
 
-def read(model: Backbone, dataset: Dataset, *, size: tuple[int, int] | None = None) -> Reading:
+def read(model: Backbone, dataset: Dataset, *, size: tuple[int, int] | None = None, dense: bool = True) -> Reading:
     """The class token and the patches of all images, resized to ``size = (rows, columns)`` (default: native).
 
-    The model stays on its device; the result is on the CPU.
+    The model stays on its device; the result is on the CPU.  Without ``dense`` patches are not kept.
     """
     size = size or model.config.size
-    read_class, read_patches, annotations, grid = [], [], [], (0, 0)
+    class_tokens, means, kept, annotations, grid = [], [], [], [], (0, 0)
     for batch in _batches(dataset):
         shown = model.normalise(torch.stack([_resized(one.image, size) for one in batch]).to(model.position.device))
         layout = model.layout(shown)
         with torch.inference_mode():
-            tokens = model.norm(model.tokens(shown)).float()
-        read_class.append(tokens[:, 0].cpu())
-        read_patches.append(layout.patches(tokens).cpu())
+            tokens = model.norm(model.tokens(shown)).float().cpu()
+        patches = layout.patches(tokens)
+        class_tokens.append(tokens[:, 0])
+        means.append(patches.mean(dim=1))
+        kept.append(patches if dense else patches[:, :0])
         annotations += [Annotation(one.name, one.label, one.semantic) for one in batch]
         grid = layout.grid
-    return Reading(torch.cat(read_class), torch.cat(read_patches), grid, annotations, dataset, size)
+    tokens = (torch.cat(part) for part in (class_tokens, means, kept))
+    return Reading(*tokens, grid, annotations, dataset, size)
 
 
 def _batches(dataset: Dataset) -> Iterator[list[Example]]:
@@ -167,7 +172,7 @@ def classification_records(
 
 
 def _with_mean(reading: Reading) -> Float[Tensor, "m two_d"]:
-    return torch.cat([reading.class_token, reading.patches.mean(dim=1)], dim=1)
+    return torch.cat([reading.class_token, reading.mean_patch], dim=1)
 
 
 def segmentation_records(

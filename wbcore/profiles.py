@@ -13,7 +13,9 @@ from wbcore.checkpoints import (
     load_model,
     load_segmenter,
 )
+from wbcore.data.example import Dataset
 from wbcore.data.registry import DATA_ROOT_VARIABLE, SHIPPED, find_source, locate
+from wbcore.data.views import kept
 from wbcore.devices import choose_device
 from wbcore.errors import InputError
 from wbcore.evaluate import Kind, Measurement, segmentation
@@ -213,6 +215,17 @@ class Profile:
             raise missing[0]
         return found
 
+    def open_probed(
+        self, kind: str, *, data_root: Path | str | None = None, limit: int | None = None
+    ) -> tuple[Dataset, Dataset]:
+        """What features are tuned on, and no more than ``limit`` images (default: its own) that they are scored on.
+
+        Composed scenes are kept, so that every model gets them without their being composed anew.
+        """
+        pair = self.probed[kind]
+        fit, score = (one.open(data_root, most) for one, most in zip(pair, (None, limit), strict=True))
+        return (kept(fit), kept(score)) if pair[0].data == "cutouts" else (fit, score)
+
     def segmenters(
         self, scenery: str, *, data_root: Path | str | None = None, device: str = "cpu"
     ) -> dict[str, tuple[DoViT, ModelCard]]:
@@ -323,11 +336,11 @@ PROFILES: dict[str, Profile] = {
                 Measurement("cutouts", "segmentation", 72, 48),
             ),
             "names": (
-                Measurement("cutouts", "transfer_train", 72, 800, seed=2),
-                Measurement("cutouts", "transfer", 72, 300),
+                Measurement("cutouts", "transfer_train", 72, 500, seed=2),
+                Measurement("cutouts", "transfer", 72, 200),
             ),
             "pixels": (
-                Measurement("cutouts", "train", 72, 80, seed=2),
+                Measurement("cutouts", "train", 72, 60, seed=2),
                 Measurement("cutouts", "segmentation", 72, 60),
             ),
         },
@@ -364,7 +377,7 @@ PROFILES: dict[str, Profile] = {
         probed={
             "boxes": (Measurement("voc2012", "train", 224, 100), Measurement("voc2012", "val", 224)),
             "names": (Measurement("imagenet", "train", 224, 20_000), Measurement("imagenet", "val", 224)),
-            "pixels": (Measurement("ade20k", "train", 224, 100), Measurement("ade20k", "val", 224)),
+            "pixels": (Measurement("ade20k", "train", 224, 100), Measurement("ade20k", "val", 224, 500)),
         },
         patches=(Measurement("voc2012", "train", 224, 100), Measurement("voc2012", "val", 224, 500)),
         # Registers, Table 1, without VOC 2007, whose photographs have several names each; at most so many to fit to.
