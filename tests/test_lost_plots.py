@@ -34,7 +34,7 @@ def test_curves_show_the_values_the_choice_and_lost_as_published():
             assert (ring.get_xdata()[0], ring.get_ydata()[0]) == (0.2, 50)
             stock = [(one.get_xdata()[0], one.get_ydata()[0]) for one in rest]
             assert stock == ([(0, pytest.approx(30))] if treatment == "scaled" else [])
-    assert [text.get_text() for text in axes[0, 0].get_legend().get_texts()] == ["ViT"]
+    assert [text.get_text() for text in axes[0, -1].get_legend().get_texts()] == ["ViT"]
 
 
 def test_pairs_without_records_are_passed_over():
@@ -42,6 +42,20 @@ def test_pairs_without_records_are_passed_over():
     table = pair_table(known, [("crate", "vit"), ("vit_reg4", "vit")], [("cutouts", "corloc"), ("coco200", "corloc")])
     assert list(table["claim"]) == ["CRATE > ViT"]
     assert list(table["difference (points)"]) == ["+20.0"]
+
+
+def test_pairs_on_other_images_are_passed_over():
+    known = [
+        tiny.record(0.3, model=name, metric="corloc", data=data, data_sha256=content)
+        for name, data, content in (
+            ("vit", "cutouts", "a"),
+            ("crate", "cutouts", "b"),
+            ("vit", "coco200", "c"),
+            ("crate", "coco200", "c"),
+        )
+    ]
+    table = pair_table(known, [("crate", "vit")], [("cutouts", "corloc"), ("coco200", "corloc")])
+    assert list(table.index) == ["COCO-200"]
 
 
 @pytest.mark.usefixtures("book_style")

@@ -39,6 +39,8 @@ PAPER_LABELS = {
     "vit_dino": "ViT, DINO",
     "dinov2_giant": "DINOv2 ViT-g/14",
     "dinov2_large": "DINOv2 ViT-L/14",
+    "dinov2_small": "DINOv2 ViT-S/14",
+    "dinov2_base": "DINOv2 ViT-B/14",
     "deit3": "DeiT-III ViT-B/16",
     "openclip": "OpenCLIP ViT-B/16",
     "dino_small16": "DINO ViT-S/16",

@@ -28,7 +28,7 @@ def bias_curves(records: Sequence[Record], rows: Mapping[str, Sequence[tuple[str
     other images chose, a cross LOST's own code, which has none.  Dashed: a box in the centre of the image; dotted: the
     image as a whole.
     """
-    size = (3.4 * len(TREATMENTS), 2.6 * len(rows) + 0.5)
+    size = (2.8 * len(TREATMENTS) + 2.4, 2.4 * len(rows) + 0.5)
     figure, grid = plt.subplots(len(rows), len(TREATMENTS), figsize=size, squeeze=False, sharex=True, sharey="row")
     blind = {"--": "centred_box", ":": "whole_image"}
     boxes = [(style, one) for style, name in blind.items() for one in select(records, model=name, metric="corloc")]
@@ -44,7 +44,18 @@ def bias_curves(records: Sequence[Record], rows: Mapping[str, Sequence[tuple[str
             axis.set_axisbelow(True)
         axes[0].set_ylabel("CorLoc (%)")
         axes[0].set_ylim(bottom=0)  # shared by the row
-        axes[0].legend(frameon=False, fontsize=8, title=title, title_fontsize=8, loc="upper left", alignment="left")
+        handles, names = axes[0].get_legend_handles_labels()
+        axes[-1].legend(
+            handles,
+            names,
+            title=title,
+            frameon=False,
+            fontsize=9,
+            title_fontsize=9,
+            alignment="left",
+            loc="center left",
+            bbox_to_anchor=(1.02, 0.5),
+        )
     for axis, treatment in zip(grid[0], TREATMENTS, strict=True):
         axis.set_title(TREATMENT_TITLES[treatment])
     for axis in grid[-1]:
@@ -67,8 +78,20 @@ def _curve(axis: Axes, record: Record, model: str) -> None:
 def pair_table(
     records: Sequence[Record], pairs: Sequence[tuple[str, str]], columns: Sequence[tuple[str, str]]
 ) -> pd.DataFrame:
-    """:func:`wbcore.tables.order_table` of several pairs, in their order; pairs without records are passed over."""
-    return pd.concat([found for pair in pairs if len(found := order_table(records, pair, columns))])
+    """:func:`wbcore.tables.order_table` of several pairs, in their order, on the images that both were measured on.
+
+    The same scenes composed in another size are other images.
+    """
+    found = [
+        order_table(records, pair, [one for one in columns if _share_images(records, pair, one)]) for pair in pairs
+    ]
+    return pd.concat([table for table in found if len(table)])
+
+
+def _share_images(records: Sequence[Record], pair: tuple[str, str], column: tuple[str, str]) -> bool:
+    data, metric = column
+    left, right = ({one.data_sha256 for one in select(records, model=name, data=data, metric=metric)} for name in pair)
+    return bool(left) and left == right
 
 
 def box_grid(
