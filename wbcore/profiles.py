@@ -336,12 +336,12 @@ PROFILES: dict[str, Profile] = {
                 Measurement("cutouts", "segmentation", 72, 48),
             ),
             "names": (
-                Measurement("cutouts", "transfer_train", 72, 500, seed=2),
-                Measurement("cutouts", "transfer", 72, 200),
+                Measurement("cutouts", "transfer_train", 72, 330, seed=2),
+                Measurement("cutouts", "transfer", 72, 120),
             ),
             "pixels": (
-                Measurement("cutouts", "train", 72, 60, seed=2),
-                Measurement("cutouts", "segmentation", 72, 60),
+                Measurement("cutouts", "train", 72, 40, seed=2),
+                Measurement("cutouts", "segmentation", 72, 40),
             ),
         },
         patches=(Measurement("cutouts", "train", 72, 24, seed=2), Measurement("cutouts", "segmentation", 72, 24)),
