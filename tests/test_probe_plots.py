@@ -39,13 +39,21 @@ def test_rows_are_kinds_of_tokens_and_panels_metrics():
         one(15.1, names[0], "local/mean_patch"),
         one(0.9, names[0], data="coco200"),
     ]
-    panels = {"position": ("cutouts", "local/position_top1"), "pixels": ("cutouts", "local/reconstruction")}
+    panels = {
+        "position": ("cutouts", "local/position_top1", "named (%)"),
+        "pixels": ("cutouts", "local/reconstruction", "L2 error"),
+    }
     figure = probe_plots.token_panels(records, names, panels, beside={"local/reconstruction": "local/mean_patch"})
     position, pixels = figure.axes
     assert [tick.get_text() for tick in position.get_yticklabels()] == [label(name) for name in names]
     dots = [line for line in position.lines if line.get_marker() == "o"]
     assert [float(line.get_xdata()[0]) for line in dots] == [50.0, 2.0, 100.0]
     assert [line.get_markerfacecolor() == "white" for line in dots] == [False, True, True]
+    assert [(axis.get_title(), axis.get_xlabel()) for axis in figure.axes] == [
+        ("position", "named (%)"),
+        ("pixels", "L2 error"),
+    ]
+    assert (position.get_xlim()[0], pixels.get_xlim()[0] > 0) == (0, True)
     (dot,) = [line for line in pixels.lines if line.get_marker() == "o"]
     assert (dot.get_xdata()[0], dot.get_ydata()[0]) == (14.9, 0)
     (stroke,) = [line for line in pixels.lines if line.get_marker() == "|"]

@@ -26,6 +26,7 @@ from wbcore.probe_records import (
     patch_kinds,
     read_patches,
     read_tokens,
+    register_cosine,
     sides,
 )
 from wbcore.records import select
@@ -318,6 +319,17 @@ class TestGlobal:
         assert len(one(records, "global/top1", "double_register").settings["choices"]) == 2
         assert one(records, "global/spread", "double_register").n == 2
         assert not select(records, metric="global/spread", model="double_normal")
+
+    def test_how_alike_registers_are(self, model, score):
+        three = planted(replace(CONFIG, image_size=SIDE, num_registers=3))
+        reading = read_tokens(three, score, threshold=None, draws=1)
+        a, b, c = reading.features["register"]
+        by_hand = sum(torch.cosine_similarity(x, y).mean() for x, y in ((a, b), (a, c), (b, c))) / 3
+        assert register_cosine(reading) == pytest.approx(float(by_hand), abs=1e-5)
+        same = replace(reading, features={"register": a.expand(5, -1, -1)})
+        assert register_cosine(same) == pytest.approx(1)
+        assert register_cosine(replace(reading, features={"register": a[None]})) is None
+        assert register_cosine(read_tokens(model, score, threshold=None, draws=1)) is None
 
     def test_a_class_that_was_never_seen(self, model, fit, score):
         known, asked = (read_tokens(model, images, threshold=None, draws=1) for images in (fit, score))

@@ -28,19 +28,20 @@ def token_names(records: Sequence[Record], models: Sequence[str], kinds: Sequenc
 def token_panels(
     records: Sequence[Record],
     names: Sequence[str],
-    panels: Mapping[str, tuple[str, str]],
+    panels: Mapping[str, tuple[str, str, str]],
     *,
     beside: Mapping[str, str] | None = None,
 ) -> Figure:
     """Dots with 95 % intervals: a row for each model and kind of token, a panel for each title.
 
-    ``panels`` maps a title to data and metric; models that were not measured there have an empty place.  ``beside``
-    maps a metric to another one, to be held against it: a grey stroke in the same row.
+    ``panels`` maps a title to data, metric and the name of the axis, which begins at zero for shares; models that were
+    not measured there have an empty place.  ``beside`` maps a metric to another one, to be held against it: a grey
+    stroke in the same row.
     """
     figure, axes = plt.subplots(
-        1, len(panels), figsize=(2.6 * len(panels) + 2.6, 0.3 * len(names) + 1.2), squeeze=False, sharey=True
+        1, len(panels), figsize=(2.5 * len(panels) + 3.0, 0.27 * len(names) + 1.2), squeeze=False, sharey=True
     )
-    for axis, (title, (data, metric)) in zip(axes[0], panels.items(), strict=True):
+    for axis, (title, (data, metric, name_of_axis)) in zip(axes[0], panels.items(), strict=True):
         unit = unit_of(metric)
         for row, name in enumerate(names):
             for record in select(records, model=name, data=data, metric=metric)[:1]:
@@ -52,7 +53,9 @@ def token_panels(
                 axis.plot(unit.factor * record.value, row, "o", color=shade, markerfacecolor=face, markersize=6)
             for other in select(records, model=name, data=data, metric=(beside or {}).get(metric))[:1]:
                 axis.plot(unit.factor * other.value, row, "|", color="#4a4f57", markersize=11, markeredgewidth=1.5)
-        axis.set_title(title)
+        axis.set(title=title, xlabel=name_of_axis)
+        if unit.factor == 100:
+            axis.set_xlim(left=0)
         axis.grid(axis="x", color="#e3e5e8")
         axis.set_axisbelow(True)
     _separate(list(axes[0]), names)

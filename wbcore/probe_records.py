@@ -229,6 +229,19 @@ def read_tokens(
     return TokenReading(features, torch.tensor(labels), data, model.position.device)
 
 
+def register_cosine(reading: TokenReading) -> float | None:
+    """The mean cosine between two registers of an image, over pairs and images; None with fewer than two.
+
+    At 1 the registers of a model are one token several times over.
+    """
+    registers = reading.features.get("register")
+    if registers is None or len(registers) < 2:
+        return None
+    unit = torch.nn.functional.normalize(registers, dim=-1)
+    total = unit.sum(dim=0).square().sum(dim=-1).mean() - len(registers)  # the pairs, and each with itself
+    return float(total / (len(registers) * (len(registers) - 1)))
+
+
 def global_records(
     fit: TokenReading,
     score: TokenReading,

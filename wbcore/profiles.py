@@ -346,7 +346,7 @@ PROFILES: dict[str, Profile] = {
         },
         patches=(Measurement("cutouts", "train", 72, 24, seed=2), Measurement("cutouts", "segmentation", 72, 24)),
         one_token=(
-            (Measurement("cutouts", "transfer_train", 72, 440, seed=2), Measurement("cutouts", "transfer", 72, 110)),
+            (Measurement("cutouts", "transfer_train", 72, 330, seed=2), Measurement("cutouts", "transfer", 72, 66)),
         ),
     ),
     # CRATE, appendix C.1: VOC 2012 val at 224 px, COCO val2017 through MaskCut's 480 px.
