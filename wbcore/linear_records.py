@@ -89,8 +89,7 @@ def read(model: Backbone, dataset: Dataset, *, size: tuple[int, int] | None = No
         kept.append(patches if dense else patches[:, :0])
         annotations += [Annotation(one.name, one.label, one.semantic) for one in batch]
         grid = layout.grid
-    tokens = (torch.cat(part) for part in (class_tokens, means, kept))
-    return Reading(*tokens, grid, annotations, dataset, size)
+    return Reading(torch.cat(class_tokens), torch.cat(means), torch.cat(kept), grid, annotations, dataset, size)
 
 
 def _batches(dataset: Dataset) -> Iterator[list[Example]]:
