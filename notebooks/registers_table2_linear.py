@@ -114,12 +114,12 @@ names, pixels = (chosen.open_probed(kind, data_root=data_root, limit=limit) for 
 data = {kind: score.data for kind, (_, score) in chosen.probed.items()}
 live = []
 for name, model in models.items():
-    whole = [linear_records.read(model, one, dense=False) for one in names]
+    fit, score = (linear_records.read(model, one, dense=False) for one in names)
     origin = linear_records.Origin(name, data["names"], "notebook", device=device)
-    live += linear_records.classification_records(*whole, origin, strengths=(0.1,))
-    dense = [linear_records.read(model, one) for one in pixels]
+    live += linear_records.classification_records(fit, score, origin, strengths=(0.1,))
+    fit, score = (linear_records.read(model, one) for one in pixels)
     origin = linear_records.Origin(name, data["pixels"], "notebook", device=device)
-    live += linear_records.segmentation_records(*dense, origin, strengths=(0.01,))
+    live += linear_records.segmentation_records(fit, score, origin, strengths=(0.01,))
 wanted = [(data["names"], one) for one in ("linear_top1", "knn_top1")]
 wanted += [(data["pixels"], f"linear_segmentation{one}") for one in ("/miou", "/pa")]
 tables.record_table("this run", live, list(models), wanted)

@@ -22,6 +22,9 @@ from wbcore.profiles import profile
         ("crate_reg4_cls", "CRATE, 4 registers: class token"),
         ("vit_reg4_patches", "ViT, 4 registers: patches"),
         ("crate_layer3", "CRATE, layer 3"),
+        ("vit_tiny_pretrained_ttr_stock", "ViT-Ti/16, test-time register: as published"),
+        ("crate_reg4_projections", "CRATE, 4 registers: projections"),
+        ("deit3_reg4", "DeiT-III ViT-B/16, 4 registers"),
     ],
 )
 def test_label(name, expected):

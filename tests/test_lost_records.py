@@ -28,6 +28,7 @@ from wbcore.lost_records import (
     candidates,
     centred_box,
     choose,
+    differing,
     facets,
     lost_records,
     measure,
@@ -249,6 +250,13 @@ def test_measuring_is_choosing_on_the_others_and_scoring_here(model, dataset):
     (best,) = select(records, metric="corloc", model="double")
     assert best.values == tuple(sweep(see(model, dataset), biases=PLACES).of(way))
     assert [best.settings[name] for name in way._fields] == list(way)
+
+
+def test_how_many_images_differ():
+    short, long = (tiny.record(0.5, n=len(values), values=values) for values in ((1.0, 0.0), (1.0, 1.0, 0.0)))
+    assert differing(short, long) == 0.5
+    with pytest.raises(InputError, match="no values of all images"):
+        differing(long, short)
 
 
 def test_a_picture_shows_what_was_measured(model, dataset):

@@ -276,6 +276,17 @@ def measure(
     return lost_records(model, there, here, Origin(name, data, scenes, others.name, command, device=device))
 
 
+def differing(live: Record, recorded: Record) -> float:
+    """The share of ``live``'s images about which ``recorded``, which begins with the same images, says otherwise.
+
+    Raises: InputError if a record holds no values, or ``recorded`` has fewer images.
+    """
+    mine, theirs = live.values, recorded.values
+    if mine is None or theirs is None or len(theirs) < len(mine):
+        raise InputError(f"{recorded.model} has no values of all images of {live.model}: record it again")
+    return float(np.mean([one != other for one, other in zip(mine, theirs, strict=False)]))
+
+
 class Picture(NamedTuple):
     """What LOST made of one image; lengths are shares of the image's sides, places (left, upper, right, lower)."""
 
