@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
 from wbcore.labels import data_label, label
-from wbcore.metrics.cost import BackboneShape, classification_ledger
+from wbcore.metrics.cost import classification_ledger
+from wbcore.metrics.shapes import BackboneShape
 from wbcore.plots import Overlay, colour
 from wbcore.prefix_records import PrefixReading
 from wbcore.records import Record, select

@@ -17,9 +17,10 @@ from wbcore.metrics.detection import (
     order_range,
 )
 from wbcore.metrics.intervals import Interval
+from wbcore.metrics.parameters import parameters_by_part
 from wbcore.metrics.parts import PARTS
 from wbcore.models.backbone import BackboneConfig
-from wbcore.models.counting import parameters_by_count, parameters_by_formula
+from wbcore.models.counting import parameters_by_count
 from wbcore.records import Comparison, Record, by_step, greater, over_seeds, paper_values, select
 
 pd.set_option("display.width", 220, "display.max_columns", None, "display.max_colwidth", None)
@@ -191,7 +192,7 @@ def parameter_table(configs: Mapping[str, BackboneConfig], printed: Mapping[str,
     """
     rows = []
     for name, config in configs.items():
-        formula, counted = parameters_by_formula(config), parameters_by_count(config)
+        formula, counted = parameters_by_part(config), parameters_by_count(config)
         rows.append(
             {
                 "paper": f"{printed[name]:.2f}",

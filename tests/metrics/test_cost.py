@@ -9,12 +9,11 @@ from wbcore._compat import import_timm
 from wbcore.metrics.cost import (
     Ledger,
     Macs,
-    backbone_parameters,
     block_macs,
     classification_ledger,
-    classifier_parameters,
     count_macs,
 )
+from wbcore.metrics.parameters import parameters_by_part
 from wbcore.models import Backbone, BackboneConfig
 from wbcore.models.zoo import MODELS, model_config
 
@@ -41,8 +40,7 @@ def check(config: BackboneConfig, grid: tuple[int, int] = GRID) -> Ledger:
     """Closed form and counter agree to the last multiply-accumulate, closed form and module to the last parameter."""
     model, found = on_meta(config), classification_ledger(config, grid)
     assert count_macs(lambda: model(images(config, grid).to("meta"))) == found.whole.total
-    parameters = backbone_parameters(config) + classifier_parameters(config)
-    assert parameters == sum(parameter.numel() for parameter in model.parameters())
+    assert sum(parameters_by_part(config).values()) == sum(parameter.numel() for parameter in model.parameters())
     return found
 
 
@@ -134,8 +132,7 @@ def test_timms_models_cost_the_same(name):
         theirs = import_timm().create_model(name).eval()
     found = classification_ledger(config, config.grid).whole
     assert count_macs(lambda: theirs(images(config, config.grid).to("meta"))) == found.total
-    parameters = backbone_parameters(config) + classifier_parameters(config)
-    assert parameters == sum(parameter.numel() for parameter in theirs.parameters())
+    assert sum(parameters_by_part(config).values()) == sum(parameter.numel() for parameter in theirs.parameters())
 
 
 @pytest.mark.parametrize(
@@ -153,5 +150,5 @@ def test_published_numbers(name, overrides, gmacs, parameters):
     config = model_config(name, **overrides)
     found = classification_ledger(config, config.grid).whole.total / 1e9
     assert f"{found:.{len(gmacs.split('.')[1])}f}" == gmacs
-    found = (backbone_parameters(config) + classifier_parameters(config)) / 1e6
+    found = sum(parameters_by_part(config).values()) / 1e6
     assert f"{found:.{len(parameters.split('.')[1])}f}" == parameters

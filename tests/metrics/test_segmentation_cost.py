@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from wbcore.errors import InputError
-from wbcore.metrics.cost import Macs, backbone_parameters, count_macs
+from wbcore.metrics.cost import Macs, count_macs
+from wbcore.metrics.parameters import backbone_parameters
 from wbcore.metrics.segmentation_cost import dense_ledger, segmentation_ledger, segmentation_parameters
 from wbcore.models import BackboneConfig
 from wbcore.models.dovit import DoViT, Policy, SegmenterConfig

@@ -8,17 +8,9 @@ from itertools import pairwise
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from wbcore.errors import InputError
-from wbcore.metrics.cost import (
-    BackboneShape,
-    Ledger,
-    Macs,
-    backbone_parameters,
-    block_macs,
-    block_parameters,
-    embedding_macs,
-    linear_parameters,
-    norm_parameters,
-)
+from wbcore.metrics.cost import Ledger, Macs, block_macs, embedding_macs
+from wbcore.metrics.parameters import backbone_parameters, block_parameters, linear_parameters, norm_parameters
+from wbcore.metrics.shapes import BackboneShape, weights
 
 
 @runtime_checkable
@@ -96,8 +88,8 @@ def _decision_macs(shape: SegmenterShape, patches: int, tokens: Sequence[int]) -
         each = Macs(linear=patches * dim * shape.num_classes, attention=mean)
         return (each,) * len(shape.decisions)
     if policy.kind == "ratio":
-        weights = sum(before * after for before, after in _predictor_maps(dim))
-        return (Macs(linear=patches * weights, attention=patches * (dim // 2)),) * len(shape.decisions)
+        linear = sum(weights(*widths) for widths in _predictor_maps(dim))
+        return (Macs(linear=patches * linear, attention=patches * (dim // 2)),) * len(shape.decisions)
     if policy.kind == "merge":
         return tuple(_merge_macs(backbone, before, after) for before, after in pairwise(tokens))
     return ()
@@ -147,7 +139,7 @@ def _decoder_parameters(shape: SegmenterShape) -> int:
         return norms + linear_parameters(dim, SETR_CHANNELS, classes)
     projections = linear_parameters(dim, dim) + 2 * dim**2
     norms = norm_parameters(dim) + norm_parameters(classes)
-    layers = MASK_TRANSFORMER_DEPTH * block_parameters(_MaskTransformerLayer(dim))
+    layers = MASK_TRANSFORMER_DEPTH * sum(block_parameters(_MaskTransformerLayer(dim)).values())
     return projections + norms + classes * dim + layers
 
 

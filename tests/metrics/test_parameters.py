@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
+from wbcore.metrics.parameters import backbone_parameters, parameters_by_part
 from wbcore.models import Backbone, BackboneConfig, list_models, model_config
-from wbcore.models.counting import PARTS, parameters_by_count, parameters_by_formula
+from wbcore.models.counting import PARTS, parameters_by_count
 
 ODD = BackboneConfig(image_size=(35, 21), patch_size=7, in_channels=2, num_classes=13, dim=33, depth=5, heads=3)
 
@@ -14,7 +15,7 @@ ODD = BackboneConfig(image_size=(35, 21), patch_size=7, in_channels=2, num_class
 @pytest.mark.parametrize("name", list_models())
 def test_every_named_model(name):
     config = model_config(name, num_classes=21841)
-    assert parameters_by_formula(config) == parameters_by_count(config)
+    assert parameters_by_part(config) == parameters_by_count(config)
 
 
 @pytest.mark.parametrize(
@@ -40,17 +41,21 @@ def test_every_named_model(name):
 )
 def test_every_option(option):
     config = replace(ODD, **option)
-    formula = parameters_by_formula(config)
+    formula = parameters_by_part(config)
     assert tuple(formula) == PARTS
     assert formula == parameters_by_count(config)
     with torch.device("meta"):
         assert sum(formula.values()) == sum(parameter.numel() for parameter in Backbone(config).parameters())
 
 
+def test_without_a_head():
+    assert backbone_parameters(ODD) == backbone_parameters(replace(ODD, num_classes=0))
+
+
 def test_by_hand():
     """One layer of CRATE on two patches: dim 2, one head, patches of 1 × 1 pixel and one channel."""
     config = BackboneConfig(image_size=(1, 2), patch_size=1, in_channels=1, num_classes=3, dim=2, depth=1, heads=1)
-    assert parameters_by_formula(config) == {
+    expected = {
         "embedding": 2 + (2 + (2 + 2) + 4),  # class token; LayerNorm of one number, linear map, LayerNorm of two
         "position": 3 * 2,
         "attention": 4 + (4 + 2),  # U; back
@@ -58,3 +63,5 @@ def test_by_hand():
         "norms": 4 + 4 + 4,
         "head": 6 + 3,
     }
+    assert parameters_by_part(config) == expected
+    assert parameters_by_count(config) == expected
