@@ -47,6 +47,16 @@ def test_cells_are_small_and_whole(runs):
     assert card.data["name"] == "imagenet/train-24px"
 
 
+def test_cells_of_any_study_can_travel(runs, monkeypatch):
+    at_home = study.replace(study.STUDIES["mini"], travels=False)
+    monkeypatch.setitem(study.STUDIES, "mini", at_home)
+    run(runs, only="crate_mini-seed0")
+    run(runs, only="crate_mini-seed1", travels=True)
+    kept, sent = ({path.name for path in study.cell_folder("mini", NAMES[0], k, runs).iterdir()} for k in (0, 1))
+    assert kept - sent == {f"epoch00{epoch}.{kind}" for epoch in (1, 2) for kind in ("json", "safetensors")}
+    assert sent == {"last.ckpt", "model.json", "model.safetensors"}
+
+
 def test_a_card_alone_stands_for_its_cell(runs):
     run(runs, only=NAMES[0])
     for path in runs.rglob("*"):
@@ -72,7 +82,7 @@ def test_no_cell_is_begun_that_would_not_be_finished(runs, monkeypatch):
 
 def test_photographs_for_a_gpu_are_decoded_by_processes(tmp_path, monkeypatch):
     miniatures.image_folder(tmp_path)
-    monkeypatch.setattr(study.os, "sched_getaffinity", lambda _pid: set(range(12)))
+    monkeypatch.setattr("os.sched_getaffinity", lambda _pid: set(range(12)))
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
     settings = Recipe(epochs=1, batch_size=2, crop_scale=(0.5, 0.9), rand_augment=(1, 3))
     options = {"size": 24, "epoch_size": 5, "seed": 0, "data_root": tmp_path}

@@ -1,5 +1,7 @@
 """Where models run."""
 
+import os
+
 import torch
 
 from wbcore.errors import InputError
@@ -14,3 +16,11 @@ def choose_device(wanted: str | None = None) -> str:
     if wanted not in (None, "cpu", found):
         raise InputError(f"device={wanted!r} is not to be had: choose {' or '.join(dict.fromkeys(['cpu', found]))}")
     return wanted or found
+
+
+def loading_workers(device: str) -> int:
+    """How many processes should decode photographs: this process's share of the cores.
+
+    None for a CPU, where training itself is what takes the time, and every core.
+    """
+    return 0 if device == "cpu" else len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))

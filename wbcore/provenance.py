@@ -1,6 +1,7 @@
 """Where and with what a number was made."""
 
 import functools
+import os
 import platform
 import subprocess
 import sys
@@ -13,7 +14,10 @@ from wbcore.files import ROOT
 
 @functools.cache
 def commit() -> str | None:
-    """The repository's commit, with ``+`` where the library has uncommitted changes; ``None`` outside a checkout."""
+    """The repository's commit, with ``+`` where the library has uncommitted changes.
+
+    Of a copy that is no checkout the environment variable ``WBCORE_COMMIT`` says it; ``None`` without either.
+    """
 
     def git(*arguments: str) -> str:
         result = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True)
@@ -22,7 +26,7 @@ def commit() -> str | None:
     try:
         return git("rev-parse", "--short=12", "HEAD") + ("+" if git("status", "--porcelain", "wbcore") else "")
     except (OSError, subprocess.CalledProcessError):
-        return None
+        return os.environ.get("WBCORE_COMMIT")
 
 
 def device_name(device: torch.device | str) -> str:

@@ -15,7 +15,7 @@ from wbcore.data.batches import Batches
 from wbcore.data.cutout_stuff import CutoutStuffBatches
 from wbcore.data.registry import open_dataset
 from wbcore.data.segmentation_batches import SegmentationBatches
-from wbcore.devices import choose_device
+from wbcore.devices import choose_device, loading_workers
 from wbcore.errors import InputError
 from wbcore.files import sha256
 from wbcore.losses import Direction, auxiliary_cross_entropy, pixel_cross_entropy, self_distillation
@@ -259,7 +259,9 @@ def training_batches(cell: SegmentationCell, *, seed: int, data_root: Path | Non
     if scenery.data == "cutouts_stuff":
         return CutoutStuffBatches(size=scenery.crop[0], num_examples=EPOCH_SCENES, seed=seed, device=device)
     dataset = open_dataset(scenery.data, data_root=data_root, split="train")
-    return SegmentationBatches(dataset, size=scenery.crop, shorter=scenery.shorter, seed=seed)
+    return SegmentationBatches(
+        dataset, size=scenery.crop, shorter=scenery.shorter, seed=seed, workers=loading_workers(device)
+    )
 
 
 def _train(cell: SegmentationCell, device: str, deadline: float, data_root: Path | None, runs: Path) -> bool:

@@ -1,7 +1,6 @@
 """The lab studies: which models, on which data, by which recipe and seeds; resumable, within given minutes."""
 
 import difflib
-import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -13,7 +12,7 @@ import torch
 from wbcore.checkpoints import card_path, load_model, read_card, save_model
 from wbcore.data.batches import Batches, CutoutBatches, PhotographBatches
 from wbcore.data.registry import open_dataset
-from wbcore.devices import choose_device
+from wbcore.devices import choose_device, loading_workers
 from wbcore.errors import InputError
 from wbcore.files import DATA, ROOT
 from wbcore.models import Backbone, create_model, model_config
@@ -110,7 +109,7 @@ STUDIES: dict[str, Study] = {
     ),
     # CRATE, Eq. (5) and Algorithm 1 to the letter.
     "skip_and_projection": Study(
-        models=_lab(*OTHER_READINGS), recipe="lab", data="cutouts", held_out="recognition", seeds=1, epoch_size=30_000
+        models=_lab(*OTHER_READINGS), recipe="lab", data="cutouts", held_out="recognition", seeds=3, epoch_size=30_000
     ),
     # Registers, Figs. 7 and 8, and beyond the paper in CRATE: the networks of table2 with register tokens.
     "registers": Study(
@@ -118,7 +117,7 @@ STUDIES: dict[str, Study] = {
         recipe="lab",
         data="cutouts",
         held_out="recognition",
-        seeds=1,
+        seeds=3,
         epoch_size=30_000,
         shipped=_lab("vit_reg4", "crate_reg4"),
     ),
@@ -178,15 +177,13 @@ def training_batches(
     """Training batches of a named data set at ``size`` pixels."""
     if data == "cutouts":
         return CutoutBatches(split, size=size, num_examples=epoch_size, seed=seed, device=device)
-    # On a CPU training itself is what takes the time, and every core.
-    cores = len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     return PhotographBatches(
         open_dataset(data, data_root=data_root, split=split),
         size=size,
         crop_scale=settings.crop_scale,
         rand_augment=settings.rand_augment,
         seed=seed,
-        workers=0 if device == "cpu" else cores,
+        workers=loading_workers(device),
     )
 
 
@@ -219,15 +216,17 @@ def run_study(
     only: str | None = None,
     data_root: Path | None = None,
     runs: Path = RUNS,
+    travels: bool = False,
 ) -> int:
     """Train cells of a study for ``minutes``, beginning where an earlier call stopped; returns how many are left.
 
     Epochs are fixed by the recipe: the minutes decide only how many cells get done.  ``only`` is the beginning of
     the names to train, such as ``crate_lab_patch8_72-seed1``, so that several processes can share the work.  A cell
-    whose weights are elsewhere needs only its card here.
+    whose weights are elsewhere needs only its card here.  ``travels`` treats any study as :attr:`Study.travels` does.
     Raises: InputError for an unknown study or a device that is not there.
     """
     study, deadline, device = find_study(name), time.monotonic() + 60 * minutes, choose_device(device)
+    study = replace(study, travels=study.travels or travels)
     done = {(seed, model) for seed, model, _ in finished_cells(name, runs)}
     for seed, model in study.cells():
         if card_path(cell_folder(name, model, seed, runs) / RUN_WEIGHTS).is_file():

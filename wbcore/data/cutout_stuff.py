@@ -89,7 +89,7 @@ class StuffComposer(Composer):
     ) -> None:
         super().__init__(split, config, seed=seed, device=device, root=root)
         shown = [stuff.kind for stuff in self._stuff(SPLITS[split][1])]
-        self._counts = torch.tensor([shown.count(kind) for kind in stuff_kinds(root)], device=self.device)
+        self._counts = torch.tensor([shown.count(kind) for kind in stuff_kinds(root)])
         self._ground_numbers = _BORDERS + len(self._counts) + REGIONS * _PICTURE
 
     def fingerprint(self) -> str:
@@ -116,14 +116,14 @@ class StuffComposer(Composer):
         borders, order, look = u[:, -self._ground_numbers :].tensor_split(
             [_BORDERS, _BORDERS + len(self._counts)], dim=1
         )
-        covers, region = regions(borders, self.config.size)
+        covers, region = regions(borders.to(self.device), self.config.size)
         kind = order.argsort(dim=1)[:, :REGIONS]
         numbers = look.unflatten(1, (REGIONS, _PICTURE))
         first = self._counts.cumsum(0) - self._counts  # pictures are sorted by kind
         index = first[kind] + (numbers[..., 0] * self._counts[kind]).long()
         painted = [self._paint_background(index[:, k], numbers[:, k, 1:]) for k in range(REGIONS)]
         canvas = (covers[:, :, None] * torch.stack(painted, dim=1)).sum(dim=1)
-        return canvas, kind.gather(1, region.flatten(1)).view_as(region).to(torch.uint8)
+        return canvas, kind.to(self.device).gather(1, region.flatten(1)).view_as(region).to(torch.uint8)
 
 
 def regions(u: Float[Tensor, "b n"], size: int) -> tuple[Float[Tensor, "b k s s"], Int[Tensor, "b s s"]]:

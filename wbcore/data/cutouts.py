@@ -147,7 +147,7 @@ def _relight(
     contrast = _between(u[:, 0], 1 - config.light, 1 + config.light)[:, None]
     gain = contrast * _between(u[:, 2:5], 1 - config.colour, 1 + config.colour)
     offset = _between(u[:, 1], -config.light, config.light)[:, None, None, None] / 2
-    return picture * gain[..., None, None] + offset * coverage
+    return picture * gain[..., None, None].to(picture.device) + offset.to(picture.device) * coverage
 
 
 class Composer:
@@ -187,7 +187,7 @@ class Composer:
         )
         self.classes = self._class_names()
         self.identities = tuple(picture.id for picture in chosen)
-        self._kinds = torch.tensor([self.classes.index(picture.kind) for picture in chosen], device=self.device)
+        self._kinds = torch.tensor([self.classes.index(picture.kind) for picture in chosen])
 
     def fingerprint(self) -> str:
         """SHA-256 over what scenes are made of."""
@@ -202,10 +202,11 @@ class Composer:
     def __call__(self, indices: Sequence[int]) -> Scenes:
         """Compose the scenes numbered ``indices``."""
         config, most = self.config, len(self.config.object_counts)
-        u = uniforms(self.seed, indices, _SCENE + most * _OBJECT + self._ground_numbers).to(self.device)
+        # What is where is worked out on the CPU, so that no step waits for an answer of the GPU, which paints.
+        u = uniforms(self.seed, indices, _SCENE + most * _OBJECT + self._ground_numbers)
+        bounds = torch.tensor(config.object_counts).cumsum(0)
+        counts = 1 + (u[:, :1] >= bounds / bounds[-1]).sum(dim=1).clamp(max=most - 1)
         scene, objects = u[:, :_SCENE], u[:, _SCENE : _SCENE + most * _OBJECT].unflatten(1, (most, _OBJECT))
-        bounds = torch.tensor(config.object_counts, device=self.device).cumsum(0)
-        counts = 1 + (scene[:, :1] >= bounds / bounds[-1]).sum(dim=1).clamp(max=most - 1)
 
         canvas, ground = self._paint_ground(u)
         solid = torch.zeros(len(u), most, config.size, config.size, dtype=torch.bool, device=self.device)
@@ -214,16 +215,17 @@ class Composer:
             rows = (counts > i).nonzero().squeeze(1)
             if len(rows):
                 picture = self._render_object(identities[rows, i], objects[rows, i], main=i == 0)
+                rows = rows.to(self.device)
                 canvas[rows] = picture[:, :3] + (1 - picture[:, 3:]) * canvas[rows]
                 solid[rows, i] = picture[:, 3] > 0.5
         in_front = solid.cumsum(dim=1) - solid.long()
-        present = torch.arange(most, device=self.device) < counts[:, None]
+        present = torch.arange(most) < counts[:, None]
         canvas = canvas * self._light_gradient(scene)
         return Scenes(
             images=(canvas.clamp(0, 1) * 255).round().to(torch.uint8),
-            labels=identities[:, 0],
+            labels=identities[:, 0].to(self.device),
             instances=solid & (in_front == 0),
-            categories=self._kinds[identities] * present,
+            categories=(self._kinds[identities] * present).to(self.device),
             ground=ground,
         )
 
@@ -270,8 +272,7 @@ class Composer:
         """Light that falls off across the scene."""
         size = self.config.size
         axis = torch.linspace(-1, 1, size, device=self.device)
-        angle = scene[:, 12] * (2 * torch.pi)
-        slope = scene[:, 13] * self.config.light
+        angle, slope = (scene[:, 12:14] * torch.tensor([2 * torch.pi, self.config.light])).to(self.device).unbind(1)
         ramp = angle.cos()[:, None, None] * axis + angle.sin()[:, None, None] * axis[:, None]
         return (1 + slope[:, None, None] * ramp)[:, None]
 

@@ -37,16 +37,19 @@ class Textures:
     ) -> Float[Tensor, "b c s s"]:
         """Picture ``index`` seen through the affine ``placement`` (output to texture, both in [-1, 1]).
 
-        ``shrink`` is how many texture pixels of the finest level meet one output pixel.
+        ``shrink`` is how many texture pixels of the finest level meet one output pixel.  These three are on the CPU;
+        the result is where the textures are.
         """
+        finest = self.levels[0]
         level = shrink.log2().round().clamp(0, len(self.levels) - 1).long()
-        output = placement.new_empty(len(index), self.levels[0].shape[1], size, size)
+        output = finest.new_empty(len(index), finest.shape[1], size, size)
         for number, stack in enumerate(self.levels):
             chosen = (level == number).nonzero().squeeze(1)
             if len(chosen):
-                grid = F.affine_grid(placement[chosen], [len(chosen), 1, size, size], align_corners=False)
-                output[chosen] = F.grid_sample(
-                    stack[index[chosen]], grid, mode="bilinear", padding_mode=padding, align_corners=False
+                theta, pictures = placement[chosen].to(stack.device), stack[index[chosen].to(stack.device)]
+                grid = F.affine_grid(theta, [len(chosen), 1, size, size], align_corners=False)
+                output[chosen.to(stack.device)] = F.grid_sample(
+                    pictures, grid, mode="bilinear", padding_mode=padding, align_corners=False
                 )
         return output
 
