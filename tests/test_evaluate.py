@@ -85,6 +85,46 @@ def test_the_truth_scores_one():
     assert found["maskcut_segm/ap"].n == 4
 
 
+class Corners(Squares):
+    """One object in the first corner of each image, ``sides`` pixels high and wide; none where that is 0."""
+
+    def __init__(self, *sides):
+        super().__init__(count=len(sides))
+        self.sides = sides
+
+    def __getitem__(self, index):
+        semantic = np.zeros((SIZE, SIZE), np.uint8)
+        semantic[: self.sides[index], : self.sides[index]] = 1
+        return Example(str(index), np.zeros((SIZE, SIZE, 3), np.uint8), semantic=semantic)
+
+
+def corner_subject():
+    """All attention on the first token."""
+    attention = torch.zeros(2, 25)
+    attention[:, 0] = 1
+    return Subject("corner", lambda images: Reading({-1: attention.expand(len(images), 2, 25)}, GRID, lambda: None))
+
+
+def test_an_object_too_small_to_win_a_token_counts_at_pixels():
+    # Of the first token's 64 pixels the objects have 16, 0, 64, 25 and 36; from 33 on they win it.
+    found = measured(corner_subject(), Corners(4, 0, 8, 5, 6))
+    tokens, pixels = (found[f"attention_{name}/mass60/layer-1"] for name in ("miou", "jaccard"))
+    assert tokens.values == (1, 1)
+    assert pixels.values == (0.25, 1, 0.3906, 0.5625)
+    assert pixels.value == (16 + 64 + 25 + 36) / 64 / 4
+    for record in found.values():
+        assert record.n == len(record.values)
+        assert record.settings["images_without_object"] == 5 - record.n
+
+
+def test_where_no_object_wins_a_token_there_is_no_record_on_the_token_grid():
+    found = measured(corner_subject(), Corners(0, 4))
+    assert set(found) == {"attention_jaccard/mass60/layer-1"}
+    assert found["attention_jaccard/mass60/layer-1"].values == (0.25,)
+    with pytest.raises(InputError, match="squares has no object in any of its 2 images"):
+        measured(corner_subject(), Corners(0, 0))
+
+
 def test_records_say_what_they_stand_on():
     dataset = Squares()
     subject = replace(truth_subject(dataset), seed=3, weights_sha256="f" * 64)

@@ -1,5 +1,6 @@
 """The meeting point: model × data × metric → records."""
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -10,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Integer, UInt8
 from torch import Tensor
 from tqdm import tqdm
 
@@ -105,30 +106,26 @@ def segmentation(
     - ``maskcut``, of objects: ``maskcut_<bbox|segm>/<ap|ap50|ap75>``: class-agnostic COCO AP of MaskCut's masks,
       constant scores, without CRF unless the subject has it (:func:`wbcore.subjects.refined`).
 
-    Images without an object are left out of a mean over images and counted in the record's settings.
+    Each mean over images leaves out those without an object for this metric, and its settings count them: an object
+    too small to win a token is none on the token grid, and one at pixels.  Where no image has any, there is no record.
     Raises: InputError if the data have no annotation for any of these, or no object.
     """
     started = time.monotonic()
     scores: dict[str, list[float]] = {}
-    without_object = 0
     predictions, truths = [], []
     for example, reading, index in tqdm(
         _read(subject, dataset, size), total=len(dataset), desc=f"{subject.name} on {dataset.name}", disable=None
     ):
         if example.semantic is not None and "attention" in kinds:
-            try:
-                for metric, value in _attention_scores(reading, index, example).items():
-                    scores.setdefault(metric, []).append(value)
-            except NoObjectError:
-                without_object += 1
+            for metric, value in _attention_scores(reading, index, example).items():
+                scores.setdefault(metric, []).append(value)
         if example.instances is not None and "maskcut" in kinds:
             shape = (example.image.shape[0], example.image.shape[1])
             predictions.append(to_pixels(reading.masks[index], shape).numpy())
             truths.append(Truth(example.instances, example.crowd))
-    if not scores and not truths:
-        lacking = (
-            f"no object in any of its {without_object} images" if without_object else "neither classes nor objects"
-        )
+    known = {metric: [value for value in values if not math.isnan(value)] for metric, values in scores.items()}
+    if not any(known.values()) and not truths:
+        lacking = f"no object in any of its {len(dataset)} images" if scores else "neither classes nor objects"
         raise InputError(f"{dataset.name} has {lacking}: {' and '.join(kinds)} cannot be measured on it")
     protocol: dict[str, Any] = {"dataset": dataset.name, "size": size}
     common: dict[str, Any] = {
@@ -144,11 +141,12 @@ def segmentation(
         Record(
             metric=metric,
             **bootstrap_mean(np.array(values))._asdict(),
-            settings={**protocol, "images_without_object": without_object},
+            settings={**protocol, "images_without_object": len(scores[metric]) - len(values)},
             values=tuple(round(value, 4) for value in values),
             **common,
         )
-        for metric, values in scores.items()
+        for metric, values in known.items()
+        if values
     ]
     if truths:
         form = coco_form(predictions, truths)
@@ -178,7 +176,7 @@ def _read(subject: Subject, dataset: Dataset, size: int) -> Iterator[tuple[Examp
 
 
 def _attention_scores(reading: Reading, index: int, example: Example) -> dict[str, float]:
-    """All attention metrics of one image.  Raises: NoObjectError if it has no object."""
+    """All attention metrics of one image; NaN where it has no object on the grid that the metric compares on."""
     grid = reading.grid
     labels = torch.from_numpy(example.semantic)
     token_labels = to_tokens(labels, grid)  # once for all layers and rules
@@ -186,10 +184,19 @@ def _attention_scores(reading: Reading, index: int, example: Example) -> dict[st
     for layer, attention in reading.attention.items():
         for rule, keep in RULES.items():
             masks = keep(attention[index]).unflatten(-1, grid)
-            found[f"attention_miou/{rule}/layer{layer}"] = paper_miou(masks, token_labels)
+            found[f"attention_miou/{rule}/layer{layer}"] = _score(paper_miou, masks, token_labels)
             if rule == "mass60":
-                found[f"attention_jaccard/{rule}/layer{layer}"] = dino_jaccard(masks, labels)
+                found[f"attention_jaccard/{rule}/layer{layer}"] = _score(dino_jaccard, masks, labels)
     return found
+
+
+def _score(
+    metric: Callable[[Tensor, Tensor], float], masks: Bool[Tensor, "heads rows cols"], labels: Integer[Tensor, "h w"]
+) -> float:
+    try:
+        return metric(masks, labels)
+    except NoObjectError:
+        return math.nan
 
 
 def square(image: UInt8[np.ndarray, "h w 3"], side: int) -> UInt8[np.ndarray, "s s 3"]:
