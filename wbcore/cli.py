@@ -66,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     study.add_argument("--minutes", type=float, default=0, help="train for so long at most (default: only measure)")
     study.add_argument("--train-only", action="store_true", help="measure nothing, for a machine that only trains")
     study.add_argument("--only", metavar="NAME", help="only cells whose names begin so, such as MODEL-seed1")
-    study.add_argument("--travels", action="store_true", help="train for elsewhere: half precision, final weights only")
+    study.add_argument("--travels", action="store_true", help="train for elsewhere: 8 bits, final weights only")
     study.add_argument("--data-root", type=Path, metavar="DIR", help="real photographs to measure on, where they are")
     study.add_argument("--device", default="cpu")
     study.set_defaults(run=_study)

@@ -224,8 +224,8 @@ def run_segmentation_study(
     """Train cells for ``minutes``, beginning where an earlier call stopped; returns how many are left.
 
     ``only`` is the beginning of the names to train, such as ``street_setr``.  Cells on data that are not at hand, or
-    whose base is not trained yet, are passed over.  Weights of ``dovit_gpu`` are kept in half precision, so that they
-    can travel.
+    whose base is not trained yet, are passed over.  Weights of ``dovit_gpu`` are kept in 8 bits, so that they can
+    travel, but for the bases, from which others start.
     """
     deadline, device = time.monotonic() + 60 * minutes, choose_device(device)
     wanted = [cell for cell in cells(study) if cell.name.startswith(only or "")]
@@ -296,7 +296,7 @@ def _train(cell: SegmentationCell, device: str, deadline: float, data_root: Path
         name=f"{cell.name}-seed{cell.seed}",
         seed=cell.seed,
         device=device,
-        dtype=torch.float16 if cell.study == "dovit_gpu" else None,
+        dtype=torch.int8 if cell.study == "dovit_gpu" and cell.base is not None else None,
         start=start,
     )
     return trainer.run(deadline=deadline) is not None

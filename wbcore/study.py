@@ -49,8 +49,8 @@ class Study:
     start: str | None = None
     """The study whose weights of seed 0 each model starts from, with a new head; ``None`` is from scratch."""
     travels: bool = False
-    """Whether cells are trained on a borrowed machine that keeps nothing: weights in half precision, none of them kept
-    along the epochs, and no cell begun that would probably not be finished."""
+    """Whether cells are trained on a borrowed machine that keeps nothing: weights in 8 bits, as the repository's own,
+    none of them kept along the epochs, and no cell begun that would probably not be finished."""
 
     def images_size(self, model: str) -> int:
         """Side in pixels of what a model is trained on and measured with."""
@@ -271,7 +271,7 @@ def _train_cell(
         name=f"{model}-seed{seed}",
         seed=seed,
         device=device,
-        dtype=torch.float16 if study.travels else None,
+        dtype=torch.int8 if study.travels else None,
         start=None if start is None else origin(start),
     )
     test = held_out(study.data, study.held_out, size=size, data_root=data_root, device=device)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from wbcore.data.cutouts import Composer, CutoutScenes, SceneConfig, kinds, photographs, pictures
+from wbcore.data.cutouts import Composer, CutoutScenes, SceneConfig, kinds, photographs, pictures, uniforms
 from wbcore.data.example import Dataset
 from wbcore.errors import InputError
 
@@ -92,6 +92,13 @@ def test_a_split_shows_its_own_pictures_alone(pack, split, objects, backgrounds)
     assert set(image[:, 0][pure_background].tolist()) == set(BACKGROUNDS[backgrounds].values())
     inner = {red for _, red in CUTOUTS[objects].values()}
     assert all(min(abs(red - known) for known in inner) <= 2 for red in image[:, 0][pure_object].tolist())
+
+
+def test_random_numbers_stay_below_one():
+    drawn = np.random.Generator(np.random.Philox(key=[4, 2766])).random(63)
+    assert (drawn < 1).all()
+    assert drawn.astype(np.float32).max() == 1  # one of them rounds up, and would name a picture that is not there
+    assert uniforms(4, [2766], 63).max() < 1
 
 
 def test_splits_of_the_shipped_pack_share_nothing():

@@ -121,7 +121,8 @@ _SCENE, _OBJECT = 15, 12
 def uniforms(seed: int, indices: Sequence[int], count: int) -> Float[Tensor, "b u"]:
     """Uniform random numbers in [0, 1) for each index, whatever other indices are asked for (Philox)."""
     rows = [np.random.Generator(np.random.Philox(key=[seed, int(index)])).random(count) for index in indices]
-    return torch.from_numpy(np.asarray(rows, dtype=np.float32).reshape(len(rows), count))
+    below_one = np.nextafter(np.float32(1), np.float32(0))  # to which what rounds to 1 is brought back
+    return torch.from_numpy(np.asarray(rows, dtype=np.float32).reshape(len(rows), count)).clamp(max=float(below_one))
 
 
 def _between(u: Float[Tensor, "*b"], low: float | Tensor, high: float | Tensor) -> Float[Tensor, "*b"]:
