@@ -223,9 +223,9 @@ def run_segmentation_study(
 ) -> int:
     """Train cells for ``minutes``, beginning where an earlier call stopped; returns how many are left.
 
-    ``only`` is the beginning of the names to train, such as ``street_setr_vit_tiny_dovit-seed0``.  Cells on data that are not at hand, or
-    whose base is not trained yet, are passed over.  Weights of ``dovit_gpu`` are kept in 8 bits, so that they can
-    travel, but for the bases, from which others start.
+    ``only`` is the beginning of the names to train, such as ``street_setr_vit_tiny_dovit-seed0``.  Cells on data that
+    are not at hand, or whose base is not trained yet, are passed over.  Weights of ``dovit_gpu`` are kept in 8 bits, so
+    that they can travel, but for the bases, from which others start.
     """
     deadline, device = time.monotonic() + 60 * minutes, choose_device(device)
     wanted = [cell for cell in cells(study) if f"{cell.name}-seed{cell.seed}".startswith(only or "")]
