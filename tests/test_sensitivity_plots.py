@@ -7,9 +7,9 @@ from matplotlib import pyplot as plt
 from tests.tiny import record
 from wbcore import sensitivity_plots as figures
 from wbcore.errors import InputError
+from wbcore.metric_labels import METRIC_LABELS
 from wbcore.sensitivity import READINGS, SHARES, STEPS
 from wbcore.sensitivity_records import LAYER_RULES
-from wbcore.tables import METRIC_LABELS
 
 DEPTH = 3
 

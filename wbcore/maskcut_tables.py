@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from wbcore.labels import data_label, label, maskcut_label
+from wbcore.metric_labels import metric_label
 from wbcore.metrics.detection import matches_from_lines
 from wbcore.metrics.intervals import Interval
 from wbcore.records import Comparison, Record, along, greater, over_seeds, select
-from wbcore.tables import metric_label
 
 AXES = {"tau": 15, "masks": 3, "size": 72, "layer": 6}
 """The settings that have an order, with the value that a model's plain name stands for; τ in hundredths."""

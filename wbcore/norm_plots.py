@@ -10,10 +10,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
 from wbcore.labels import data_label, label
+from wbcore.metric_labels import unit_of
 from wbcore.metrics.intervals import Interval
 from wbcore.plots import Overlay, colour
 from wbcore.records import Record, over_seeds, select, step_of
-from wbcore.tables import number_cell, unit_of
+from wbcore.tables.numbers import number_cell
 
 SUBJECTS = ("vit_tiny_pretrained", "vit_tiny_pretrained_ttr", "vit", "crate")
 """In the order in which they are shown."""

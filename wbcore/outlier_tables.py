@@ -7,10 +7,11 @@ import pandas as pd
 
 from wbcore.errors import InputError
 from wbcore.labels import data_label, label
+from wbcore.metric_labels import RULE_LABELS, unit_of
 from wbcore.metrics.intervals import Interval, paired_ratio
 from wbcore.outlier_plots import BLOBS, STYLES
 from wbcore.records import Record, greater, over_seeds, select, step_of
-from wbcore.tables import RULE_LABELS, difference_cells, number_cell, unit_of
+from wbcore.tables.numbers import difference_cells, number_cell
 
 NOT_TRAINED = "not trained yet"
 """Of a network without records."""

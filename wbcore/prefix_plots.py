@@ -9,12 +9,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
 from wbcore.labels import data_label, label
+from wbcore.metric_labels import metric_label, unit_of
 from wbcore.metrics.cost import classification_ledger
 from wbcore.metrics.shapes import BackboneShape
 from wbcore.plots import Overlay, colour
 from wbcore.prefix_records import PrefixReading
 from wbcore.records import Record, select
-from wbcore.tables import metric_label, number_cell, unit_of
+from wbcore.tables.numbers import number_cell
 
 SUBJECTS = ("vit_tiny_pretrained", "vit_tiny_pretrained_ttr", "vit", "vit_reg4", "crate", "crate_reg4")
 """In the order in which they are shown: each before what it is with registers."""

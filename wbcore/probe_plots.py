@@ -9,11 +9,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from wbcore.labels import TOKEN_LABELS, data_label, label
+from wbcore.metric_labels import unit_of
 from wbcore.metrics.intervals import Interval
 from wbcore.norm_plots import scaled
 from wbcore.plots import colour
 from wbcore.records import Record, over_seeds, select
-from wbcore.tables import number_cell, unit_of
+from wbcore.tables.numbers import number_cell
 
 FILLED = ("outliers", "former", "register", "cls")
 """Kinds of tokens that are drawn filled: outliers and what they may be compared with, not ordinary patches."""

@@ -11,9 +11,10 @@ import pandas as pd
 
 from wbcore.errors import InputError
 from wbcore.labels import data_label, label
+from wbcore.metric_labels import Unit, unit_of
 from wbcore.metrics.intervals import Interval
 from wbcore.records import RESULTS, Record, SegmenterName, load_records, over_seeds, segmenter_of, select
-from wbcore.tables import Unit, number_cell, unit_of
+from wbcore.tables.numbers import number_cell
 
 MIOU, GMACS, MILLISECONDS = "segmentation/miou", "cost/gmacs", "cost/milliseconds"
 THROUGHPUT, FPS = "speed/throughput", "speed/fps"

@@ -8,6 +8,7 @@ import pandas as pd
 
 from wbcore.errors import InputError
 from wbcore.labels import BACKBONE_LABELS, DECODER_LABELS, backbone_label, data_label, variant_label
+from wbcore.metric_labels import POINTS, metric_label, unit_of
 from wbcore.metrics.intervals import Interval
 from wbcore.metrics.segmentation import class_iou, tallies_from_lines
 from wbcore.metrics.segmentation_cost import SegmenterShape, dense_ledger, segmentation_parameters
@@ -15,7 +16,7 @@ from wbcore.models import list_models, model_config
 from wbcore.models.dovit import SegmenterConfig
 from wbcore.records import Record, SegmenterName, greater, kept, over_seeds, paper_values, segmenter_of, select
 from wbcore.segmentation_study import decisions_of
-from wbcore.tables import POINTS, difference_cells, metric_label, number_cell, unit_of
+from wbcore.tables.numbers import difference_cells, number_cell
 
 MIOU, GMACS = "segmentation/miou", "cost/gmacs"
 SCORES = (MIOU, "segmentation/pa", "segmentation/mpa")

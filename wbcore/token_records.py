@@ -8,11 +8,12 @@ import pandas as pd
 from jaxtyping import Float, Int, Shaped
 
 from wbcore.labels import data_label, label
+from wbcore.metric_labels import POINTS
 from wbcore.metrics.correlation import rank_correlation
 from wbcore.metrics.intervals import Interval
 from wbcore.metrics.segmentation import class_iou, tallies_from_lines
 from wbcore.records import Record, over_seeds, segmenter_of, select
-from wbcore.tables import POINTS, number_cell
+from wbcore.tables.numbers import number_cell
 from wbcore.token_use import cost_relations
 
 
