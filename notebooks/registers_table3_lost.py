@@ -27,7 +27,7 @@ limit = None
 # %%
 import time
 
-from wbcore import evaluate, lost_plots, lost_records, plots, profiles, records, tables
+from wbcore import evaluate, lost_plots, lost_records, lost_sweep, plots, profiles, records, tables
 from wbcore.data.cutouts import CutoutScenes, photographs
 
 started = time.monotonic()
@@ -163,7 +163,7 @@ for one in live:
 composed = CutoutScenes("segmentation", size=288, count=8, seed=seed + 1)
 examples = [composed[index] for index in (0, 1, 2, 7)] + photographs()[:1]
 boxes = {
-    plots.label(name).replace(", ", "\n"): lost_records.picture(model, examples, lost_records.stock(model))
+    plots.label(name).replace(", ", "\n"): lost_sweep.picture(model, examples, lost_sweep.stock(model))
     for name, model in models.items()
 }
 lost_plots.box_grid([evaluate.square(one.image, 288) for one in examples], boxes)

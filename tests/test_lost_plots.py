@@ -6,7 +6,7 @@ from matplotlib.colors import to_hex
 
 from tests import tiny
 from wbcore.lost_plots import RIGHT, TRUTH, WRONG, bias_curves, box_grid, pair_table
-from wbcore.lost_records import TREATMENTS, Picture
+from wbcore.lost_sweep import TREATMENTS, Picture
 
 PLACES, CURVE = [-0.1, 0.0, 0.2], [[0.1, 0.05, 0.2], [0.3, 0.2, 0.4], [0.5, 0.4, 0.6]]
 

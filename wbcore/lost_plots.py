@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from wbcore.labels import label
-from wbcore.lost_records import TREATMENTS, Picture
+from wbcore.lost_sweep import TREATMENTS, Picture
 from wbcore.plots import colour
 from wbcore.records import Record, select
 from wbcore.tables import order_table

@@ -8,7 +8,8 @@ from functools import cache, partial
 from wbcore.cells import Cell, Place
 from wbcore.data.example import Dataset
 from wbcore.evaluate import Measurement
-from wbcore.lost_records import BIASES, FEW_BIASES, Origin, Sweep, box_records, lost_records, see, sweep
+from wbcore.lost_records import Origin, box_records, lost_records
+from wbcore.lost_sweep import BIASES, FEW_BIASES, Sweep, see, sweep
 from wbcore.norm_recording import CURED, PRETRAINED
 from wbcore.records import Record
 from wbcore.register_subjects import Loaded, Network, register_networks
