@@ -36,10 +36,10 @@ NETWORKS = {
     "cli",
 }
 FORBIDDEN = {
-    "tokens": NETWORKS | {"metrics", "data", "records", "plots", "losses", "profiles"},
-    "models": {"data", "metrics", "train", "study", "evaluate", "records", "plots", "profiles", "cli"},
-    "checkpoints": {"data", "metrics", "train", "study", "evaluate", "plots", "profiles", "cli"},
-    "metrics": NETWORKS | {"records", "plots", "losses", "profiles"},
+    "tokens": NETWORKS | {"metrics", "data", "records", "plots", "losses", "profile", "profiles"},
+    "models": {"data", "metrics", "train", "study", "evaluate", "records", "plots", "profile", "profiles", "cli"},
+    "checkpoints": {"data", "metrics", "train", "study", "evaluate", "plots", "profile", "profiles", "cli"},
+    "metrics": NETWORKS | {"records", "plots", "losses", "profile", "profiles"},
     "data": NETWORKS | {"metrics", "records", "plots", "losses"},
     "records": NETWORKS | {"plots"},
     "plots": NETWORKS | {"losses"},

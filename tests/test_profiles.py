@@ -9,7 +9,7 @@ import torch
 from tests import tiny
 from tests.data import labelled, miniatures
 from tests.paper_profile import run_notebook
-from wbcore import profiles
+from wbcore import profile, profiles
 from wbcore._compat import import_timm
 from wbcore.checkpoints import ModelCard, from_timm_vit, save_model
 from wbcore.data.registry import DATA_ROOT_VARIABLE
@@ -88,7 +88,7 @@ def test_models_of_the_chapters_on_registers(data_root, monkeypatch):
         fetched.append(name)
         return from_timm_vit(theirs)
 
-    monkeypatch.setattr(profiles, "from_timm_vit_pretrained", fetch)
+    monkeypatch.setattr(profile, "from_timm_vit_pretrained", fetch)
     paper = replace(profiles.profile("paper"), released=(name,))
     found = paper.register_models(data_root=data_root)
     assert (list(found), fetched) == (["vit", "crate", name], [name])

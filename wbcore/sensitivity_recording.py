@@ -19,7 +19,7 @@ from wbcore.data.views import every_other
 from wbcore.files import sha256
 from wbcore.models import Backbone, model_config
 from wbcore.norm_recording import PRETRAINED, fix
-from wbcore.profiles import Profile
+from wbcore.profile import Profile
 from wbcore.provenance import provenance
 from wbcore.records import Record
 from wbcore.segmentation_study import VIT_TINY, pretrained_backbone

@@ -357,15 +357,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
-
-
-def top1(
-    model: nn.Module, batches: Callable[[range], tuple[torch.Tensor, torch.Tensor]], count: int, *, chunk: int = 256
-) -> float:
-    """Share of ``count`` examples whose highest logit is their label."""
-    correct = 0
-    with torch.inference_mode():
-        for first in range(0, count, chunk):
-            images, labels = batches(range(first, min(count, first + chunk)))
-            correct += int((model(images).argmax(dim=1) == labels).sum())
-    return correct / count
