@@ -14,7 +14,7 @@ from wbcore.data.example import Example
 from wbcore.norm_recording import CURED, PRETRAINED
 from wbcore.outlier_recording import ALONE, outlier_cells
 from wbcore.outlier_segmentation import SHOWN_RULES
-from wbcore.records import select
+from wbcore.records import measured, select
 from wbcore.segmentation_study import VIT_TINY
 
 SIDE = 18
@@ -50,9 +50,9 @@ def place(tmp_path, monkeypatch):
         assert data_root == tmp_path
         return network, {"weights_sha256": 64 * "1"}
 
-    for name in ("bootstrap_mean", "pooled_tail"):  # intervals are not what is tested here
-        quick = partial(getattr(outlier_segmentation, name), resamples=5)
-        monkeypatch.setattr(outlier_segmentation, name, quick)
+    for module, name in ((measured, "bootstrap_mean"), (outlier_segmentation, "pooled_tail")):
+        quick = partial(getattr(module, name), resamples=5)  # intervals are not what is tested here
+        monkeypatch.setattr(module, name, quick)
     monkeypatch.setattr(outlier_recording, "finished_cells", trained)
     monkeypatch.setattr(outlier_recording, "pretrained_backbone", pretrained)
     monkeypatch.setattr(outlier_recording, "_images", lambda data, _size, _place: Photographs(data, 11))

@@ -213,7 +213,7 @@ class TestRecords:
             record = records["reading/grid18" if side == 18 else f"reading/{reading}"]
             expected = chosen_values(found.held_back[side], found.scored[side], READINGS[reading])
             assert record.values == pytest.approx(expected, abs=6e-4)
-            assert record.interval == bootstrap_mean(expected)
+            assert record.interval == bootstrap_mean(expected.astype(float))
             assert record.settings["size"] == 72
 
     def test_the_settings_say_every_reading_with_its_choice(self, found, records):

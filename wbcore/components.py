@@ -13,11 +13,10 @@ from wbcore.data.example import VOID, Dataset, Example
 from wbcore.evaluate import BATCH, resize
 from wbcore.metrics.attention import NoObjectError, keep_mass, to_pixels
 from wbcore.metrics.baselines import centred_blob
-from wbcore.metrics.intervals import bootstrap_mean
 from wbcore.metrics.pca import class_components, depth_components, foreground_iou
 from wbcore.models import Backbone, create_model
-from wbcore.provenance import provenance
 from wbcore.records import Record
+from wbcore.records.measured import common_fields, mean_record, timed
 
 Finder = Callable[[UInt8[Tensor, "i 3 h w"]], Mapping[str, Bool[Tensor, "i rows cols"]]]
 """From the images of one class, all together, to their foregrounds by the name of the rule that drew them."""
@@ -87,6 +86,13 @@ def foreground_records(
     if not examples:
         raise NoObjectError(f"{dataset.name} has no image with an object: choose data with semantic masks")
     classes = np.array([main_class(example) for example in examples])
+    common = common_fields(data=data, command=command, device=device, data_sha256=dataset.fingerprint)
+    settings = {
+        "dataset": dataset.name,
+        "size": size,
+        "classes": len(np.unique(classes)),
+        "images_without_object": len(dataset) - len(examples),
+    }
     found = []
     for name, find in finders.items():
         started = time.monotonic()
@@ -98,27 +104,12 @@ def foreground_records(
                 scores = values.setdefault(rule, [0.0] * len(examples))
                 for member, mask in zip(members, masks, strict=True):
                     scores[member] = foreground_iou(mask, torch.from_numpy(examples[member].semantic))
-        found += [
-            Record(
-                metric=f"pca_foreground_iou/{rule}/layer{layer}",
-                model=name,
-                data=data,
-                **bootstrap_mean(np.array(scores))._asdict(),
-                settings={
-                    "dataset": dataset.name,
-                    "size": size,
-                    "classes": len(np.unique(classes)),
-                    "images_without_object": len(dataset) - len(examples),
-                },
-                data_sha256=dataset.fingerprint,
-                command=command,
-                seconds=round(time.monotonic() - started, 1),
-                values=tuple(round(value, 4) for value in scores),
-                **{field: by_name[name] for field, by_name in identity.items() if name in by_name},
-                **provenance(device),
-            )
+        own = {field: by_name[name] for field, by_name in identity.items() if name in by_name}
+        measured = [
+            mean_record(f"pca_foreground_iou/{rule}/layer{layer}", name, scores, settings=settings, **{**common, **own})
             for rule, scores in values.items()
         ]
+        found += timed(measured, started)
     return found
 
 

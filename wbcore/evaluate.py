@@ -33,11 +33,10 @@ from wbcore.metrics.attention import (
 )
 from wbcore.metrics.coco_form import Truth, coco_form
 from wbcore.metrics.detection import ap_intervals, match
-from wbcore.metrics.intervals import bootstrap_mean
 from wbcore.metrics.parts import NoPartsError, part_shares
 from wbcore.plots import Overlay
-from wbcore.provenance import provenance
 from wbcore.records import Record
+from wbcore.records.measured import common_fields, mean_record, timed
 from wbcore.subjects import Reading, Subject, add_noise
 
 BATCH = 16
@@ -128,21 +127,20 @@ def segmentation(
         lacking = f"no object in any of its {len(dataset)} images" if scores else "neither classes nor objects"
         raise InputError(f"{dataset.name} has {lacking}: {' and '.join(kinds)} cannot be measured on it")
     protocol: dict[str, Any] = {"dataset": dataset.name, "size": size}
-    common: dict[str, Any] = {
-        "model": subject.name,
-        "data": data,
-        "data_sha256": dataset.fingerprint,
-        "weights_sha256": subject.weights_sha256,
-        "seeds": () if subject.seed is None else (subject.seed,),
-        "command": command,
-        **provenance(device),
-    }
+    common = common_fields(
+        data=data,
+        command=command,
+        device=device,
+        data_sha256=dataset.fingerprint,
+        seed=subject.seed,
+        weights_sha256=subject.weights_sha256,
+    )
     records = [
-        Record(
-            metric=metric,
-            **bootstrap_mean(np.array(values))._asdict(),
+        mean_record(
+            metric,
+            subject.name,
+            values,
             settings={**protocol, "images_without_object": len(scores[metric]) - len(values)},
-            values=tuple(round(value, 4) for value in values),
             **common,
         )
         for metric, values in known.items()
@@ -155,6 +153,7 @@ def segmentation(
             records += [
                 Record(
                     metric=f"maskcut_{kind}/{name}",
+                    model=subject.name,
                     **interval._asdict(),
                     settings={**protocol, "scores": "constant", "crf": False, **subject.settings},
                     matches=matches.lines(),
@@ -162,8 +161,7 @@ def segmentation(
                 )
                 for name, interval in ap_intervals(matches)._asdict().items()
             ]
-    seconds = round(time.monotonic() - started, 1)
-    return [replace(record, seconds=seconds) for record in records]
+    return timed(records, started)
 
 
 def _read(subject: Subject, dataset: Dataset, size: int) -> Iterator[tuple[Example, Reading, int]]:

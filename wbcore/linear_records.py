@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,13 +15,12 @@ from tqdm import tqdm
 from wbcore.data.example import VOID, Dataset, Example
 from wbcore.errors import InputError
 from wbcore.evaluate import BATCH
-from wbcore.metrics.intervals import bootstrap_mean
 from wbcore.metrics.local_probes import fit_segmentation, segment
 from wbcore.metrics.probes import fit_linear, hits, k_nearest
 from wbcore.metrics.segmentation import confusion, scores, tally
 from wbcore.models import Backbone
-from wbcore.provenance import provenance
 from wbcore.records import Record
+from wbcore.records.measured import common_fields, mean_record, timed
 
 STRENGTHS = (0.001, 0.01, 0.1, 1.0, 10.0)
 """Inverse penalties, the best on a tenth of the fitting images."""
@@ -122,11 +121,6 @@ class Origin:
         """The fields that do not depend on the metric."""
         return {
             "model": self.name,
-            "data": self.data,
-            "seeds": () if self.seed is None else (self.seed,),
-            "data_sha256": score.dataset.fingerprint,
-            "weights_sha256": self.weights_sha256,
-            "command": self.command,
             "settings": {
                 "dataset": score.dataset.name,
                 "size": list(score.size),
@@ -135,7 +129,14 @@ class Origin:
                 "fitted_on_images": len(fit.annotations),
                 **(self.settings or {}),
             },
-            **provenance(self.device),
+            **common_fields(
+                data=self.data,
+                command=self.command,
+                device=self.device,
+                data_sha256=score.dataset.fingerprint,
+                seed=self.seed,
+                weights_sha256=self.weights_sha256,
+            ),
         }
 
 
@@ -166,8 +167,8 @@ def classification_records(
     records = []
     for metric, (predicted, said) in found.items():
         values = hits(predicted, labels, known=known)
-        records.append(_of_images(metric, values.numpy(), common, **said))
-    return _timed(records, started)
+        records.append(mean_record(metric, values=values, **{**common, "settings": {**common["settings"], **said}}))
+    return timed(records, started)
 
 
 def _with_mean(reading: Reading) -> Float[Tensor, "m two_d"]:
@@ -210,8 +211,8 @@ def segmentation_records(
         Record(metric=f"{metric}/pa", **pa._asdict(), **common),
     ]
     if len(known):
-        records.append(_of_images(f"{metric}_corners", known, common))
-    return _timed(records, started)
+        records.append(mean_record(f"{metric}_corners", values=known, **common))
+    return timed(records, started)
 
 
 def corner_accuracy(
@@ -225,17 +226,3 @@ def corner_accuracy(
             where[row, col] = True
     where &= labels != VOID
     return float((predicted == labels)[where].mean()) if where.any() else None
-
-
-def _of_images(metric: str, values: Float[np.ndarray, "n"], common: dict[str, Any], **said: Any) -> Record:
-    return Record(
-        metric=metric,
-        **bootstrap_mean(values.astype(float))._asdict(),
-        values=tuple(round(float(value), 4) for value in values),
-        **{**common, "settings": {**common["settings"], **said}},
-    )
-
-
-def _timed(records: list[Record], started: float) -> list[Record]:
-    seconds = round(time.monotonic() - started, 1)
-    return [replace(record, seconds=seconds) for record in records]

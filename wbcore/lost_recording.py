@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from functools import cache, partial
 
 from wbcore.cells import Cell, Place
@@ -12,6 +11,7 @@ from wbcore.lost_records import Origin, box_records, lost_records
 from wbcore.lost_sweep import BIASES, FEW_BIASES, Sweep, see, sweep
 from wbcore.norm_recording import CURED, PRETRAINED
 from wbcore.records import Record
+from wbcore.records.measured import timed
 from wbcore.register_subjects import Loaded, Network, register_networks
 
 OTHER = ("coco200", "train")
@@ -81,8 +81,7 @@ def _measure(
         device=place.device,
         settings={"size": "own" if own_size else loaded.model.config.size[0], **loaded.settings},
     )
-    records = lost_records(loaded.model, other, found, origin)
-    return [replace(record, seconds=round(time.monotonic() - started, 1)) for record in records]
+    return timed(lost_records(loaded.model, other, found, origin), started)
 
 
 def _boxes(data: str, place: Place, command: str) -> list[Record]:

@@ -11,11 +11,11 @@ from jaxtyping import Bool, Shaped
 from wbcore.data.example import Dataset, Example
 from wbcore.errors import InputError
 from wbcore.lost_sweep import FEW_BIASES, METRICS, Sweep, choose, facets, object_boxes, see, stock, stretched, sweep
-from wbcore.metrics.intervals import bootstrap, bootstrap_mean
+from wbcore.metrics.intervals import bootstrap
 from wbcore.metrics.lost import Box, localises
 from wbcore.models import Backbone
-from wbcore.provenance import provenance
 from wbcore.records import Record
+from wbcore.records.measured import common_fields, mean_record
 
 SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 """Of the image, that a box in its centre covers."""
@@ -40,18 +40,19 @@ class Origin:
 
     def record(self, metric: str, model: str, values: Shaped[np.ndarray, "n"], **settings: Any) -> Record:
         """The mean over images, with its interval."""
-        return Record(
-            metric=metric,
-            model=model,
-            data=self.data,
-            **bootstrap_mean(values.astype(float))._asdict(),
-            seeds=() if self.seed is None else (self.seed,),
+        return mean_record(
+            metric,
+            model,
+            values,
             settings={"dataset": self.dataset.name, "chosen_on": self.chosen_on, **self.settings, **settings},
-            data_sha256=self.dataset.fingerprint,
-            weights_sha256=self.weights_sha256,
-            command=self.command,
-            values=tuple(round(float(value), 4) for value in values),
-            **provenance(self.device),
+            **common_fields(
+                data=self.data,
+                command=self.command,
+                device=self.device,
+                data_sha256=self.dataset.fingerprint,
+                seed=self.seed,
+                weights_sha256=self.weights_sha256,
+            ),
         )
 
 

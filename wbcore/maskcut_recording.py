@@ -22,8 +22,8 @@ from wbcore.metrics.coco_form import CocoForm, Truth, coco_form
 from wbcore.metrics.detection import Matches, ap_intervals, match
 from wbcore.metrics.maskcut import maskcut_batch
 from wbcore.models import Backbone, model_config
-from wbcore.provenance import provenance
 from wbcore.records import Record
+from wbcore.records.measured import common_fields
 from wbcore.segmentation_study import VIT_TINY, pretrained_backbone
 from wbcore.subjects import Subject, baseline_subject, model_subject, refined, shrunk
 
@@ -207,20 +207,22 @@ def _settings(name: str, data: str, dataset: Callable[[int], Dataset], place: Pl
         yield Record(
             metric="maskcut_bbox/ap",
             model=name + setting.ending,
-            data=data,
             **ap_intervals(matches).ap._asdict(),
-            seeds=() if subject.seed is None else (subject.seed,),
             settings={
                 **{"dataset": shown(size).dataset.name, "size": size, "scores": "constant", "crf": False},
                 **subject.settings,
                 **setting.options,
             },
-            data_sha256=shown(size).dataset.fingerprint,
-            weights_sha256=subject.weights_sha256,
-            command=command,
             seconds=round(time.monotonic() - started, 1),
             matches=matches.lines() if name in TRAINED else None,
-            **provenance(place.device),
+            **common_fields(
+                data=data,
+                command=command,
+                device=place.device,
+                data_sha256=shown(size).dataset.fingerprint,
+                seed=subject.seed,
+                weights_sha256=subject.weights_sha256,
+            ),
         )
 
 

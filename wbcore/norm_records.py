@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,6 @@ from tqdm import tqdm
 
 from wbcore.data.example import Dataset, Example
 from wbcore.evaluate import resize
-from wbcore.metrics.intervals import bootstrap_mean
 from wbcore.metrics.norms import (
     attention_on,
     image_means,
@@ -25,8 +24,8 @@ from wbcore.metrics.norms import (
     token_norms,
 )
 from wbcore.models import Backbone
-from wbcore.provenance import provenance
 from wbcore.records import Record
+from wbcore.records.measured import common_fields, mean_record, timed
 
 BATCH = 16
 TIMES = 3
@@ -127,14 +126,14 @@ def norm_records(
     """
     started, found = time.monotonic(), read_norms(model, dataset, size=size)
     infinite = float("inf") if threshold is None else threshold
-    common: dict[str, Any] = {
-        "data": data,
-        "seeds": () if seed is None else (seed,),
-        "data_sha256": dataset.fingerprint,
-        "weights_sha256": weights_sha256,
-        "command": command,
-        **provenance(model.position.device),
-    }
+    common = common_fields(
+        data=data,
+        command=command,
+        device=model.position.device,
+        data_sha256=dataset.fingerprint,
+        seed=seed,
+        weights_sha256=weights_sha256,
+    )
     protocol = {
         "dataset": dataset.name,
         "size": size or model.config.size[0],
@@ -144,14 +143,7 @@ def norm_records(
     }
 
     def record(metric: str, subject: str, values: Float[Tensor, "b"], **more: Any) -> Record:
-        return Record(
-            metric=f"norms/{metric}",
-            model=subject,
-            **bootstrap_mean(values.double().numpy())._asdict(),
-            settings={**protocol, **more},
-            values=tuple(round(float(value), 4) for value in values),
-            **common,
-        )
+        return mean_record(f"norms/{metric}", subject, values, settings={**protocol, **more}, **common)
 
     last = outliers(found.norms[-1], threshold=infinite)
     corners = (border(found.grid) == 2).expand_as(last)
@@ -189,8 +181,7 @@ def norm_records(
             **common,
         )
     )
-    seconds = round(time.monotonic() - started, 1)
-    return [replace(one, seconds=seconds) for one in records]
+    return timed(records, started)
 
 
 def _patches(found: NormReading, last: Tensor, name: str, record: Any) -> list[Record]:

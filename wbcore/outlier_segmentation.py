@@ -1,7 +1,7 @@
 """Where segmentation goes when outliers come: attention mIoU by layer, with and without them, as records."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,14 +14,14 @@ from wbcore.errors import InputError
 from wbcore.evaluate import RULES
 from wbcore.metrics.attention import NoObjectError, label_iou, to_tokens
 from wbcore.metrics.baselines import centred_blob
-from wbcore.metrics.intervals import Interval, bootstrap_mean
+from wbcore.metrics.intervals import Interval
 from wbcore.metrics.norm_tail import over_median, pooled_tail
 from wbcore.metrics.norms import outliers, token_norms
 from wbcore.metrics.outlier_attention import as_many, budget, is_object, leave_out, longest, object_auc, on_object
 from wbcore.models import Backbone
 from wbcore.norm_records import TIMES, border, shown_batches
-from wbcore.provenance import provenance
 from wbcore.records import Record
+from wbcore.records.measured import common_fields, mean_record
 from wbcore.tokens import TokenLayout
 
 SHARE = 0.02
@@ -123,8 +123,8 @@ class Recorder:
     """Makes the records of one data set alike: the same provenance, and images without an object left out."""
 
     def __init__(self, dataset: Dataset, *, data: str, command: str, device: torch.device | str = "cpu") -> None:
-        self.dataset, self.data, self.command = dataset, data, command
-        self.provenance = provenance(device)
+        self.dataset = dataset
+        self.common = common_fields(data=data, command=command, device=device, data_sha256=dataset.fingerprint)
         self._labels: dict[tuple[int, int], Int[Tensor, "n p"]] = {}
 
     def labels(self, grid: tuple[int, int]) -> Int[Tensor, "n p"]:
@@ -140,22 +140,10 @@ class Recorder:
         interval: Interval,
         *,
         origin: Mapping[str, Any],
-        settings: Mapping[str, Any] | None = None,
-        values: Float[np.ndarray, "n"] | None = None,
     ) -> Record:
-        """One record; ``origin`` holds seeds and the weights' digest, ``values`` what stays of each image."""
-        return Record(
-            metric=metric,
-            model=model,
-            data=self.data,
-            **interval._asdict(),
-            settings={"dataset": self.dataset.name, **(settings or {})},
-            data_sha256=self.dataset.fingerprint,
-            command=self.command,
-            values=None if values is None else tuple(round(float(value), 4) for value in values),
-            **origin,
-            **self.provenance,
-        )
+        """One record of all images together; ``origin`` holds seeds and the weights' digest."""
+        settings = {"dataset": self.dataset.name}
+        return Record(metric=metric, model=model, **interval._asdict(), settings=settings, **{**self.common, **origin})
 
     def mean(
         self,
@@ -175,9 +163,9 @@ class Recorder:
         if not known.size:
             raise InputError(f"{self.dataset.name} has no object in any of its {len(values)} images: use other data")
         left_out = {"images_without_object": len(values) - len(known)} if len(known) < len(values) else {}
-        more = {**left_out, **(settings or {})}
-        kept = known if by_image else None
-        return self.record(metric, model, bootstrap_mean(known), origin=origin, settings=more, values=kept)
+        said = {"dataset": self.dataset.name, **left_out, **(settings or {})}
+        record = mean_record(metric, model, known, settings=said, **{**self.common, **origin})
+        return record if by_image else replace(record, values=None)
 
     def segmentation(
         self,

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
@@ -14,12 +14,11 @@ from torch import Tensor
 
 from wbcore.data.example import Dataset, Example
 from wbcore.metrics.attention import to_tokens
-from wbcore.metrics.intervals import bootstrap_mean
 from wbcore.metrics.norms import log_histogram, token_norms
 from wbcore.models import Backbone
 from wbcore.norm_records import shown_batches
-from wbcore.provenance import provenance
 from wbcore.records import Record
+from wbcore.records.measured import common_fields, mean_record, timed
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,24 +83,18 @@ def prefix_records(
     """
     started, found = time.monotonic(), read_prefix(model, dataset)
     protocol = {"dataset": dataset.name, "size": model.config.size[0], **(settings or {})}
-    common: dict[str, Any] = {
-        "data": data,
-        "seeds": () if seed is None else (seed,),
-        "data_sha256": dataset.fingerprint,
-        "weights_sha256": weights_sha256,
-        "command": command,
-        **provenance(model.position.device),
-    }
+    common = common_fields(
+        data=data,
+        command=command,
+        device=model.position.device,
+        data_sha256=dataset.fingerprint,
+        seed=seed,
+        weights_sha256=weights_sha256,
+    )
 
     def record(metric: str, token: str, values: Float[Tensor, "_n"], **more: Any) -> Record:
-        return Record(
-            metric=f"prefix/{metric}",
-            model=f"{name}_{token}" if token else name,
-            **bootstrap_mean(values.double().numpy())._asdict(),
-            settings={**protocol, **more},
-            values=tuple(round(float(value), 4) for value in values),
-            **common,
-        )
+        model_name = f"{name}_{token}" if token else name
+        return mean_record(f"prefix/{metric}", model_name, values, settings={**protocol, **more}, **common)
 
     columns = dict(zip(found.names, found.norms.T, strict=True))
     records = [record("norm", token, norms, histogram=_histogram(norms)) for token, norms in columns.items()]
@@ -113,8 +106,7 @@ def prefix_records(
     records += [record("like_cls", found.names[place], alike[:, 0, place]) for place in registers]
     if pairs := list(combinations(registers, 2)):
         records.append(record("alike", "", torch.stack([alike[:, a, b] for a, b in pairs]).mean(dim=0)))
-    seconds = round(time.monotonic() - started, 1)
-    return [replace(one, seconds=seconds) for one in records]
+    return timed(records, started)
 
 
 def _on_objects(found: PrefixReading, dataset: Dataset, record: Callable[..., Record]) -> list[Record]:

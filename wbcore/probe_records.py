@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,14 +13,13 @@ from torch import Tensor
 from wbcore.data.example import Dataset, Example
 from wbcore.data.views import subset
 from wbcore.errors import InputError
-from wbcore.metrics.intervals import bootstrap_mean
 from wbcore.metrics.local_probes import patch_pixels, position_errors, reconstruction_errors
 from wbcore.metrics.norms import image_means, token_norms, valley_threshold
 from wbcore.metrics.probes import fit_linear, hits, one_token
 from wbcore.models import Backbone
 from wbcore.norm_records import border, example_batches, shown_batches
-from wbcore.provenance import provenance
 from wbcore.records import Record
+from wbcore.records.measured import common_fields, mean_record, timed
 
 DRAWS = 5
 """How many times the patch of an image is drawn anew, so that the spread over the draws can be told (Table 6)."""
@@ -140,14 +139,14 @@ def local_records(
         "images_left_out": int((~complete).sum()),
         **(settings or {}),
     }
-    common: dict[str, Any] = {
-        "data": data,
-        "seeds": () if seed is None else (seed,),
-        "data_sha256": protocol.pop("fingerprint"),
-        "weights_sha256": weights_sha256,
-        "command": command,
-        **provenance(score.device),
-    }
+    common = common_fields(
+        data=data,
+        command=command,
+        device=score.device,
+        data_sha256=protocol.pop("fingerprint"),
+        seed=seed,
+        weights_sha256=weights_sha256,
+    )
     records = []
     for metric, values in numbers.items():
         for kind, where in {"": torch.ones_like(complete)[:, None].expand_as(values), **kinds}.items():
@@ -155,18 +154,9 @@ def local_records(
             if not kind and metric in ("position_top1", "reconstruction"):
                 shown["map"] = _by_position(values[complete], score.grid)
             means = image_means(values[complete], where[complete])
-            records.append(
-                Record(
-                    metric=f"local/{metric}",
-                    model=f"{name}_{kind}" if kind else name,
-                    **bootstrap_mean(means.double().numpy())._asdict(),
-                    settings=shown,
-                    values=tuple(round(float(value), 4) for value in means),
-                    **common,
-                )
-            )
-    seconds = round(time.monotonic() - started, 1)
-    return [replace(one, seconds=seconds) for one in records]
+            subject = f"{name}_{kind}" if kind else name
+            records.append(mean_record(f"local/{metric}", subject, means, settings=shown, **common))
+    return timed(records, started)
 
 
 @dataclass(frozen=True, eq=False)
@@ -265,14 +255,14 @@ def global_records(
     """
     started = time.monotonic()
     protocol = {**score.data, **_fitted_on(fit.data), **(settings or {})}
-    common: dict[str, Any] = {
-        "data": data,
-        "seeds": () if seed is None else (seed,),
-        "data_sha256": protocol.pop("fingerprint"),
-        "weights_sha256": weights_sha256,
-        "command": command,
-        **provenance(score.device),
-    }
+    common = common_fields(
+        data=data,
+        command=command,
+        device=score.device,
+        data_sha256=protocol.pop("fingerprint"),
+        seed=seed,
+        weights_sha256=weights_sha256,
+    )
     records = []
     for kind, choices in fit.features.items():
         right, penalties = [], []
@@ -282,22 +272,13 @@ def global_records(
             penalties.append(probe.strength)
         by_choice = torch.stack(right).double()
         tops = by_choice.mean(dim=1)
-        means = by_choice.mean(dim=0).numpy()
-        records.append(
-            Record(
-                metric="global/top1",
-                model=f"{name}_{kind}",
-                **bootstrap_mean(means)._asdict(),
-                settings={
-                    **protocol,
-                    "classes": len(fit.labels.unique()),
-                    "choices": [round(float(top), 4) for top in tops],
-                    "strengths": penalties,
-                },
-                values=tuple(round(float(value), 4) for value in means),
-                **common,
-            )
-        )
+        means = by_choice.mean(dim=0)
+        said = {
+            "classes": len(fit.labels.unique()),
+            "choices": [round(float(top), 4) for top in tops],
+            "strengths": penalties,
+        }
+        records.append(mean_record("global/top1", f"{name}_{kind}", means, settings={**protocol, **said}, **common))
         if len(tops) > 1:
             spread = float(tops.std())
             records.append(
@@ -312,8 +293,7 @@ def global_records(
                     **common,
                 )
             )
-    seconds = round(time.monotonic() - started, 1)
-    return [replace(one, seconds=seconds) for one in records]
+    return timed(records, started)
 
 
 def _complete(kinds: dict[str, Bool[Tensor, "n p"]]) -> Bool[Tensor, "n"]:

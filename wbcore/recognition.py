@@ -17,8 +17,8 @@ from wbcore.data.registry import open_dataset
 from wbcore.data.views import subset
 from wbcore.errors import InputError
 from wbcore.models.backbone import Backbone
-from wbcore.provenance import provenance
 from wbcore.records import Record
+from wbcore.records.measured import common_fields
 
 SCENES, SEED = 2000, 1
 CHUNK = 256
@@ -119,16 +119,18 @@ def recognition(
     return Record(
         metric="top1",
         model=name,
-        data=images.data,
         value=share,
         low=float(interval.low),
         high=float(interval.high),
         n=images.count,
-        seeds=() if seed is None else (seed,),
         settings={"dataset": images.name, "size": images.size, "interval": "Wilson"},
-        data_sha256=images.fingerprint,
-        weights_sha256=weights_sha256,
-        command=command,
         seconds=round(time.monotonic() - started, 1),
-        **provenance(next(model.parameters()).device),
+        **common_fields(
+            data=images.data,
+            command=command,
+            device=next(model.parameters()).device,
+            data_sha256=images.fingerprint,
+            seed=seed,
+            weights_sha256=weights_sha256,
+        ),
     )

@@ -17,7 +17,6 @@ from wbcore.files import sha256
 from wbcore.linear_recording import linear_cells
 from wbcore.lost_recording import lost_cells
 from wbcore.maskcut_recording import crf_cells, setting_cells
-from wbcore.metrics.intervals import bootstrap_mean
 from wbcore.metrics.pca import RULES
 from wbcore.models import model_config
 from wbcore.norm_recording import norm_cells
@@ -25,9 +24,9 @@ from wbcore.objective import objective_by_layer
 from wbcore.outlier_recording import outlier_cells
 from wbcore.prefix_recording import prefix_cells
 from wbcore.probe_recording import global_cells, local_cells
-from wbcore.provenance import provenance
 from wbcore.recognition import HeldOut, held_out, recognition, recorded_as
 from wbcore.records import RESULTS, Record, save_records
+from wbcore.records.measured import common_fields, mean_record
 from wbcore.segmentation_recording import segmentation_cells
 from wbcore.sensitivity_recording import sensitivity_cells
 from wbcore.speed import speed_cells
@@ -287,22 +286,19 @@ def _objective(weights: Path, device: str, command: str) -> Iterator[Record]:
     network, card = load_model(weights)
     images = [resize(dataset[index].image, measurement.size) for index in range(len(dataset))]
     found = objective_by_layer(network.to(device), images)
+    settings = {"dataset": dataset.name, "size": measurement.size}
+    common = common_fields(
+        data="cutouts",
+        command=command,
+        device=device,
+        data_sha256=dataset.fingerprint,
+        seed=card.seed,
+        weights_sha256=sha256(weights),
+    )
     metrics = {"subspace_coding_rate": found.compression_after, "nonzero_share": found.nonzeros}
     for metric, by_layer_and_image in metrics.items():
         for layer, values in enumerate(by_layer_and_image, start=1):
-            yield Record(
-                metric=metric,
-                model=f"crate_layer{layer}",
-                data="cutouts",
-                **bootstrap_mean(values)._asdict(),
-                seeds=() if card.seed is None else (card.seed,),
-                settings={"dataset": dataset.name, "size": measurement.size},
-                data_sha256=dataset.fingerprint,
-                weights_sha256=sha256(weights),
-                command=command,
-                values=tuple(round(float(value), 4) for value in values),
-                **provenance(device),
-            )
+            yield mean_record(metric, f"crate_layer{layer}", values, settings=settings, **common)
 
 
 DOVIT = {"dovit": ("dovit_street", "dovit_scenes", "dovit_speed"), "dovit_gpu": ("dovit_street480",)}

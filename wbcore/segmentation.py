@@ -19,13 +19,12 @@ from wbcore.data.segmentation_batches import to_size
 from wbcore.data.views import subset
 from wbcore.errors import InputError
 from wbcore.metrics.cost import Ledger
-from wbcore.metrics.intervals import bootstrap_mean
 from wbcore.metrics.segmentation import confusion, going_on, kept_by_class, scores, tally
 from wbcore.metrics.segmentation_cost import segmentation_ledger
 from wbcore.models.dovit import DoViT, Policy, slide
 from wbcore.models.token_pass import confidence
-from wbcore.provenance import provenance
 from wbcore.records import Record
+from wbcore.records.measured import common_fields, mean_record, timed
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,14 +172,15 @@ def segmentation_records(
     tallies = tally(confusions)
     common: dict[str, Any] = {
         "model": name,
-        "data": data,
-        "seeds": () if seed is None else (seed,),
         "settings": {"dataset": dataset.name, **asdict(view), "policy": describe(used)},
-        "data_sha256": dataset.fingerprint,
-        "weights_sha256": weights_sha256,
-        "command": command,
-        **provenance(next(model.parameters()).device),
-        "seconds": round(time.monotonic() - started, 1),
+        **common_fields(
+            data=data,
+            command=command,
+            device=next(model.parameters()).device,
+            data_sha256=dataset.fingerprint,
+            seed=seed,
+            weights_sha256=weights_sha256,
+        ),
     }
     records = [
         Record(
@@ -191,22 +191,14 @@ def segmentation_records(
         )
         for metric, interval in scores(tallies)._asdict().items()
     ]
-    records += [
-        Record(
-            metric=metric,
-            **bootstrap_mean(np.array(values))._asdict(),
-            values=tuple(round(value, 4) for value in values),
-            **common,
-        )
-        for metric, values in per_image.items()
-    ]
+    records += [mean_record(metric, values=values, **common) for metric, values in per_image.items()]
     records += [
         Record(metric=f"{metric}/{name}", **interval._asdict(), **common)
         for metric, counts in by_class.items()
         for name, interval in zip(dataset.classes, kept_by_class(np.stack(counts)), strict=True)
         if not np.isnan(interval.value)
     ]
-    return records
+    return timed(records, started)
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,8 @@ from wbcore.files import sha256
 from wbcore.models import Backbone, model_config
 from wbcore.norm_recording import PRETRAINED, fix
 from wbcore.profile import Profile
-from wbcore.provenance import provenance
 from wbcore.records import Record
+from wbcore.records.measured import common_fields, timed
 from wbcore.segmentation_study import VIT_TINY, pretrained_backbone
 from wbcore.sensitivity import Shown, attention_subject, read_scores, show
 from wbcore.sensitivity_records import Scored, lead_record, subject_records, whole_records
@@ -175,7 +175,7 @@ def _score(
 def _common(data: str, place: Place, command: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """What all records of a data set say: their fields, and their settings."""
     scored, held_back = (images(data, part, place.data_root) for part in ("scored", "held_back"))
-    common = {"data": data, "data_sha256": scored.fingerprint, "command": command, **provenance(place.device)}
+    common = common_fields(data=data, command=command, device=place.device, data_sha256=scored.fingerprint)
     return common, {"dataset": scored.name, "chosen_on": held_back.name, "chosen_on_images": len(held_back)}
 
 
@@ -195,8 +195,7 @@ def _measure(
     protocol |= {"size": found.side * PATCHES.get(name, 8), **settings}
     keep = _KEPT.get(name, _COMPARED)
     records = subject_records(name, found, keep=keep, common=common, settings=protocol)
-    seconds = round(time.monotonic() - started, 1)
-    return [replace(record, seconds=seconds) for record in records]
+    return timed(records, started)
 
 
 def _whole(shown: Callable[[Part, int, int], Shown], data: str, place: Place, command: str) -> list[Record]:

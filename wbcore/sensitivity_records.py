@@ -11,6 +11,7 @@ from jaxtyping import Float
 from wbcore.errors import InputError
 from wbcore.metrics.intervals import bootstrap, bootstrap_mean
 from wbcore.records import Record
+from wbcore.records.measured import mean_record
 from wbcore.sensitivity import (
     BEST,
     COMPARED,
@@ -130,14 +131,8 @@ def _record(
     reading: str, name: str, values: Float[np.ndarray, "n"], common: Mapping[str, Any], settings: Mapping[str, Any]
 ) -> Record:
     there = values[~np.isnan(values)]
-    return Record(
-        metric=f"reading/{reading}",
-        model=name,
-        **bootstrap_mean(there)._asdict(),
-        settings={**settings, "images_without_object": len(values) - len(there)},
-        values=tuple(round(float(value), 3) for value in there),
-        **common,
-    )
+    said = {**settings, "images_without_object": len(values) - len(there)}
+    return mean_record(f"reading/{reading}", name, there, digits=3, settings=said, **common)
 
 
 def _intervals(columns: Float[np.ndarray, "n c"]) -> list[list[float]]:

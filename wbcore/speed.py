@@ -25,8 +25,8 @@ from wbcore.metrics.intervals import Interval, bootstrap
 from wbcore.metrics.segmentation_cost import dense_ledger, segmentation_ledger
 from wbcore.metrics.timing import throughput
 from wbcore.models.dovit import DoViT, Policy
-from wbcore.provenance import provenance
 from wbcore.records import Record
+from wbcore.records.measured import common_fields
 from wbcore.segmentation import describe
 from wbcore.segmentation_recording import measured_on, policies
 from wbcore.segmentation_study import SCENERIES, SegmentationCell, cells
@@ -172,6 +172,7 @@ def speed_records(
     device, own = next(model.parameters()).device, model.policy
     size = min(GROUP, len(images))
     groups = model.normalise(images[: len(images) // size * size].to(device)).split(size)
+    common = common_fields(data=data, command=command, device=device, seed=seed, weights_sha256=weights_sha256)
     records = []
     for (name, policy), (mode, batch) in product(runs.items(), MODES.items()):
         try:
@@ -197,13 +198,9 @@ def speed_records(
             Record(
                 metric=metric,
                 model=name,
-                data=data,
                 **interval._asdict(),
-                seeds=() if seed is None else (seed,),
                 settings=settings | {"interval": kind},
-                weights_sha256=weights_sha256,
-                command=command,
-                **provenance(device),
+                **common,
             )
             for metric, (interval, kind) in shown.items()
         ]
