@@ -25,7 +25,7 @@ from wbcore.linear_records import (
 from wbcore.metrics.probes import fit_linear, k_nearest
 from wbcore.metrics.segmentation import confusion, scores, tallies_from_lines, tally
 from wbcore.models import model_config
-from wbcore.norm_recording import CURED, PRETRAINED
+from wbcore.recorded_networks import CURED, PRETRAINED
 from wbcore.records import select
 from wbcore.register_subjects import Loaded, Network
 from wbcore.segmentation_study import VIT_TINY

@@ -12,8 +12,9 @@ from wbcore import norm_recording
 from wbcore.cells import Place
 from wbcore.data.example import Example
 from wbcore.metrics.norms import neighbour_cosine
-from wbcore.norm_recording import CURED, LAB, PRETRAINED, cured, fix, norm_cells
+from wbcore.norm_recording import LAB, norm_cells
 from wbcore.norm_records import border, norm_records, read_norms, shown_batches
+from wbcore.recorded_networks import CURED, PRETRAINED, cured, fix
 from wbcore.records import select
 from wbcore.segmentation_study import VIT_TINY
 

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from tests.planted import CONFIG, LAYER, PLACES, UNIT, planted
-from wbcore import outlier_recording, outlier_segmentation
+from wbcore import outlier_recording, outlier_segmentation, recorded_networks
 from wbcore.cells import Place
 from wbcore.checkpoints import ModelCard, save_model
 from wbcore.data.example import Example
-from wbcore.norm_recording import CURED, PRETRAINED
 from wbcore.outlier_recording import ALONE, outlier_cells
 from wbcore.outlier_segmentation import SHOWN_RULES
+from wbcore.recorded_networks import CURED, PRETRAINED
 from wbcore.records import measured, select
 from wbcore.segmentation_study import VIT_TINY
 
@@ -53,7 +53,7 @@ def place(tmp_path, monkeypatch):
     for module, name in ((measured, "bootstrap_mean"), (outlier_segmentation, "pooled_tail")):
         quick = partial(getattr(module, name), resamples=5)  # intervals are not what is tested here
         monkeypatch.setattr(module, name, quick)
-    monkeypatch.setattr(outlier_recording, "finished_cells", trained)
+    monkeypatch.setattr(recorded_networks, "finished_cells", trained)
     monkeypatch.setattr(outlier_recording, "pretrained_backbone", pretrained)
     monkeypatch.setattr(outlier_recording, "_images", lambda data, _size, _place: Photographs(data, 11))
     # As many as a valley needs: with fewer than about 30 outliers none are told from chance.

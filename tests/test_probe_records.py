@@ -16,7 +16,6 @@ from wbcore.errors import InputError
 from wbcore.metrics.local_probes import position_errors, reconstruction_errors
 from wbcore.metrics.norms import valley_threshold
 from wbcore.metrics.probes import fit_linear
-from wbcore.norm_recording import CURED, PRETRAINED, cured, fix
 from wbcore.norm_records import read_norms, shown_batches
 from wbcore.probe_recording import EMPTY, global_cells, global_data, local_cells, local_data
 from wbcore.probe_records import (
@@ -29,6 +28,7 @@ from wbcore.probe_records import (
     register_cosine,
     sides,
 )
+from wbcore.recorded_networks import CURED, PRETRAINED, cured, fix
 from wbcore.records import select
 from wbcore.register_subjects import Loaded, Network
 

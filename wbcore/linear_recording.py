@@ -6,8 +6,8 @@ from functools import cache, partial
 from wbcore.cells import Cell, Place
 from wbcore.evaluate import Measurement
 from wbcore.linear_records import Origin, classification_records, read, segmentation_records
-from wbcore.norm_recording import CURED, PRETRAINED
 from wbcore.probe_recording import FIT_SEED, Pair, global_data
+from wbcore.recorded_networks import CURED, PRETRAINED
 from wbcore.records import Record
 from wbcore.register_subjects import Loaded, Network, register_networks
 

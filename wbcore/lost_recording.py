@@ -9,7 +9,7 @@ from wbcore.data.example import Dataset
 from wbcore.evaluate import Measurement
 from wbcore.lost_records import Origin, box_records, lost_records
 from wbcore.lost_sweep import BIASES, FEW_BIASES, Sweep, see, sweep
-from wbcore.norm_recording import CURED, PRETRAINED
+from wbcore.recorded_networks import CURED, PRETRAINED
 from wbcore.records import Record
 from wbcore.records.measured import timed
 from wbcore.register_subjects import Loaded, Network, register_networks

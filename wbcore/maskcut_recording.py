@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,15 +21,15 @@ from wbcore.metrics.coco_form import CocoForm, Truth, coco_form
 from wbcore.metrics.detection import Matches, ap_intervals, match
 from wbcore.metrics.maskcut import maskcut_batch
 from wbcore.models import Backbone, model_config
+from wbcore.recorded_networks import PRETRAINED, pretrained_at_hand
 from wbcore.records import Record
 from wbcore.records.measured import common_fields
-from wbcore.segmentation_study import VIT_TINY, pretrained_backbone
+from wbcore.segmentation_study import pretrained_backbone
 from wbcore.subjects import Subject, baseline_subject, model_subject, refined, shrunk
 
 TRAINED = ("crate", "crate_mlp", "crate_mhsa", "vit")
 UNTRAINED = ("untrained_crate", "untrained_vit")
 BASELINES = ("random_heads", "centred_blob")
-PRETRAINED = "vit_tiny_pretrained"
 MODEL = "{}_lab_patch8_72"
 SIZE, PRETRAINED_SIZE, CRF_SIZE = 72, 224, 480
 """Pixels: what the lab's models see, what the pretrained ViT sees, and where the official CRF works."""
@@ -84,7 +83,7 @@ def crf_cells(place: Place) -> Iterator[Cell]:
     """
     for data, dataset in _data(place):
         names = [*TRAINED, *UNTRAINED, *BASELINES]
-        if data == "coco200" and _pretrained_at_hand(place):
+        if data == "coco200" and pretrained_at_hand(place):
             names.append(PRETRAINED)
         for name in names:
             measure = partial(_refined, name, f"{name}_crf", data, dataset, place)
@@ -119,10 +118,6 @@ def _opener(data: str, place: Place) -> Callable[[int], Dataset]:
         return kept(Measurement(data, split, size, limit).open(place.data_root))
 
     return opened if data == "cutouts" else lambda _size: opened(SIZE)
-
-
-def _pretrained_at_hand(place: Place) -> bool:
-    return place.data_root is not None and (Path(place.data_root) / "weights" / VIT_TINY).is_file()
 
 
 def _seed(name: str) -> int | None:

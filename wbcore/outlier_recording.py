@@ -13,11 +13,11 @@ from wbcore.evaluate import Measurement
 from wbcore.files import sha256
 from wbcore.models import model_config
 from wbcore.models.test_time_registers import with_test_time_register
-from wbcore.norm_recording import CURED, PRETRAINED, SPLITS, cured, fix
+from wbcore.norm_recording import SPLITS
 from wbcore.outlier_segmentation import SHOWN_RULES, Recorder, best_layers, interventions, patch_labels, read_attention
+from wbcore.recorded_networks import CURED, PRETRAINED, cured, first_runs, fix, moved, pretrained_at_hand
 from wbcore.records import Record
-from wbcore.segmentation_study import VIT_TINY, pretrained_backbone
-from wbcore.study import finished_cells, variant_of
+from wbcore.segmentation_study import pretrained_backbone
 
 LAB = ("vit", "crate", "crate_mhsa", "crate_mlp")
 REGISTERS = 4
@@ -40,25 +40,17 @@ def outlier_cells(place: Place) -> Iterator[Cell]:
 
     The pretrained ViT only on photographs and where its weights are, which are not part of the project.
     """
-    pretrained = place.data_root is not None and (Path(place.data_root) / "weights" / VIT_TINY).is_file()
-    networks = dict(_networks(place))
+    wanted = {*LAB, *(f"{variant}_reg{REGISTERS}" for variant in LAB)}
+    trained = first_runs(place, "table2", "registers")
+    networks = {variant: weights for variant, _, weights in trained if variant in wanted}
     for data in IMAGES:
         if data != "cutouts" and place.data_root is None:
             continue
         yield Cell("centred_blob", None, data, partial(_blobs, data, place))
         for name, weights in networks.items():
             yield Cell(name, 0, data, partial(_lab, name, weights, data, place))
-        if pretrained and data != "cutouts":
+        if data != "cutouts" and pretrained_at_hand(place):
             yield Cell(PRETRAINED, None, data, partial(_pretrained, data, place))
-
-
-def _networks(place: Place) -> Iterator[tuple[str, Path]]:
-    """(variant, weights) of seed 0 of the lab's models, as far as they are trained."""
-    wanted = {*LAB, *(f"{variant}_reg{REGISTERS}" for variant in LAB)}
-    for study in ("table2", "registers"):
-        for seed, model, weights in finished_cells(study, place.runs):
-            if seed == 0 and variant_of(model) in wanted:
-                yield variant_of(model), weights
 
 
 def _images(data: str, size: int, place: Place) -> Dataset:
@@ -101,16 +93,16 @@ def _pretrained(data: str, place: Place, command: str) -> Iterator[Record]:
     side = model.config.size[0]
     others = _others(data, side, place)
     fixed, before = fix(model, others), read_attention(model, others)
-    moved, neurons = cured(model, others, fixed)
+    with_register, neurons = cured(model, others, fixed)
     recorder = Recorder(_images(data, side, place), data=data, command=command, device=place.device)
-    reading, cure = read_attention(model, recorder.dataset), read_attention(moved, recorder.dataset)
+    reading, cure = read_attention(model, recorder.dataset), read_attention(with_register, recorder.dataset)
     alone = read_attention(with_test_time_register(model, []), recorder.dataset)
     outlier = reading.outliers(fixed.threshold)
     origin: dict[str, Any] = {"weights_sha256": source["weights_sha256"]}
     best = best_layers(before, patch_labels(others, before.layout.grid))
     settings = _settings(others, fixed.threshold, best_layer=best)
     yield from recorder.segmentation(reading, PRETRAINED, origin=origin, settings=settings)
-    units = {"moved": [[layer + 1, unit, round(activation, 2)] for layer, unit, activation in neurons]}
+    units = {"moved": moved(neurons)}
     less: dict[str, Any] = {"origin": origin, "by_image": False}
     yield from recorder.segmentation(cure, CURED, settings=units, **less)
     yield from recorder.segmentation(cure, f"{CURED}_clean", without=outlier, **less)

@@ -8,9 +8,9 @@ from wbcore.cells import Cell, Place
 from wbcore.evaluate import Measurement
 from wbcore.models import Backbone
 from wbcore.models.test_time_registers import with_test_time_register
-from wbcore.norm_recording import CURED, PRETRAINED
 from wbcore.outlier_recording import ALONE as EMPTY
 from wbcore.probe_records import global_records, local_records, outlier_threshold, read_patches, read_tokens
+from wbcore.recorded_networks import CURED, PRETRAINED
 from wbcore.records import Record
 from wbcore.register_subjects import Loaded, Network, register_networks
 

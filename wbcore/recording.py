@@ -25,6 +25,7 @@ from wbcore.outlier_recording import outlier_cells
 from wbcore.prefix_recording import prefix_cells
 from wbcore.probe_recording import global_cells, local_cells
 from wbcore.recognition import HeldOut, held_out, recognition, recorded_as
+from wbcore.recorded_networks import first_runs
 from wbcore.records import RESULTS, Record, save_records
 from wbcore.records.measured import common_fields, mean_record
 from wbcore.segmentation_recording import segmentation_cells
@@ -85,10 +86,8 @@ def _run_name(model: str, seed: int, ending: str = "") -> str:
 def _first_seed(
     study: str, place: Place, variants: Sequence[str] = ("crate", "vit")
 ) -> Iterator[tuple[str, str, Path]]:
-    """(variant, model, weights) of seed 0."""
-    for seed, model, weights in finished_cells(study, place.runs):
-        if seed == 0 and variant_of(model) in variants:
-            yield variant_of(model), model, weights
+    """:func:`first_runs` of some variants."""
+    return (run for run in first_runs(place, study) if run[0] in variants)
 
 
 def by_layer(study: str, place: Place) -> Iterator[Source]:

@@ -12,9 +12,8 @@ from wbcore.components import untrained_model
 from wbcore.evaluate import Measurement
 from wbcore.files import sha256
 from wbcore.models import Backbone
-from wbcore.norm_recording import CURED, PRETRAINED, cured, fix
-from wbcore.segmentation_study import VIT_TINY, pretrained_backbone
-from wbcore.study import finished_cells, variant_of
+from wbcore.recorded_networks import CURED, PRETRAINED, cured, first_runs, fix, moved, pretrained_at_hand
+from wbcore.segmentation_study import pretrained_backbone
 
 LAB = ("vit", "vit_reg4", "crate", "crate_reg4")
 """Each beside the same with four registers that were trained along."""
@@ -43,18 +42,13 @@ class Network(NamedTuple):
 
 def register_networks(place: Place) -> Iterator[Network]:
     """Those that are at hand: the lab's where they are trained, the pretrained ones where ``data_root`` has them."""
-    trained = {
-        variant_of(model): weights
-        for study in ("table2", "registers")
-        for seed, model, weights in finished_cells(study, place.runs)
-        if seed == 0
-    }
+    trained = {variant: weights for variant, _, weights in first_runs(place, "table2", "registers")}
     for name in LAB:
         if name in trained:
             yield Network(name, 0, partial(_lab, trained[name], place.device))
     for name in UNTRAINED:
         yield Network(f"untrained_{name}", 0, partial(_untrained, f"{name}_lab_patch8_72", place.device))
-    if place.data_root is not None and (Path(place.data_root) / "weights" / VIT_TINY).is_file():
+    if pretrained_at_hand(place):
         for name in (PRETRAINED, CURED):
             yield Network(name, None, partial(_pretrained, name, place))
 
@@ -73,6 +67,5 @@ def _pretrained(name: str, place: Place) -> Loaded:
     if name == CURED:
         images = Measurement("coco200", "train", model.config.size[0], FIXED_ON).open(place.data_root)
         model, neurons = cured(model, images, fix(model, images))
-        moved = [[layer + 1, unit, round(activation, 2)] for layer, unit, activation in neurons]
-        settings = {"register_fixed_on": images.name, "moved": moved}
+        settings = {"register_fixed_on": images.name, "moved": moved(neurons)}
     return Loaded(model, None, origin["weights_sha256"], settings)

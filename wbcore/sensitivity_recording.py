@@ -18,14 +18,14 @@ from wbcore.data.registry import open_dataset
 from wbcore.data.views import every_other
 from wbcore.files import sha256
 from wbcore.models import Backbone, model_config
-from wbcore.norm_recording import PRETRAINED, fix
 from wbcore.profile import Profile
+from wbcore.recorded_networks import PRETRAINED, first_runs, fix, pretrained_at_hand
 from wbcore.records import Record
 from wbcore.records.measured import common_fields, timed
-from wbcore.segmentation_study import VIT_TINY, pretrained_backbone
+from wbcore.segmentation_study import pretrained_backbone
 from wbcore.sensitivity import Shown, attention_subject, read_scores, show
 from wbcore.sensitivity_records import Scored, lead_record, subject_records, whole_records
-from wbcore.study import OTHER_READINGS, find_study, finished_cells, variant_of
+from wbcore.study import OTHER_READINGS, find_study
 from wbcore.subjects import Subject, baseline_subject
 
 CLEAN = f"{PRETRAINED}_clean"
@@ -86,14 +86,9 @@ def sensitivity_cells(place: Place) -> Iterator[Cell]:
 
     The pretrained ViT only where its weights are; the other readings of CRATE's text once they are trained.
     """
-    weights = {
-        variant_of(model): path
-        for study in ("table2", "skip_and_projection")
-        for seed, model, path in finished_cells(study, place.runs)
-        if seed == 0
-    }
+    weights = {variant: path for variant, _, path in first_runs(place, "table2", "skip_and_projection")}
     names = [name for name in (*LAB, *OTHER_READINGS) if name in weights]
-    if place.data_root is not None and (Path(place.data_root) / "weights" / VIT_TINY).is_file():
+    if pretrained_at_hand(place):
         names += [PRETRAINED, CLEAN, BLOB14]
     names += [*UNTRAINED, "random_heads", BLOB]
     subject = cache(partial(_subject, weights, place))
