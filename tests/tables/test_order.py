@@ -24,6 +24,17 @@ def test_order_of_the_models():
     assert tables.order_table(records, ("crate", "crate_mlp"), [("cutouts", MIOU)]).empty
 
 
+def test_order_over_runs():
+    runs = [
+        record(value, model=model, seeds=(seed,))
+        for model, values in (("crate", (0.5, 0.51, 0.52)), ("vit", (0.3, 0.32, 0.31)))
+        for seed, value in enumerate(values)
+    ]
+    (row,) = tables.order_table(runs, ("crate", "vit"), [("cutouts", MIOU)], over="runs").to_dict("records")
+    assert (row["runs"], row["seeds"], row["verdict"]) == (3, "3 / 3", "holds")
+    assert row["difference (points)"] == "+20.0"
+
+
 def test_models_are_ranked_with_what_is_sure():
     one, two, three = (
         record(value, model=model, low=value - 0.01, high=value + 0.01)

@@ -5,6 +5,7 @@ from wbcore.records.comparison import Comparison, Verdict, greater, kept, requir
 from wbcore.records.names import SegmenterName, Step, segmenter_of, step_of
 from wbcore.records.paper import PAPER, paper_values
 from wbcore.records.record import RESULTS, Record, load_records, over_seeds, save_records, select
+from wbcore.records.runs import greater_by_run, runs_of
 
 __all__ = [
     "PAPER",
@@ -18,11 +19,13 @@ __all__ = [
     "by_noise",
     "by_step",
     "greater",
+    "greater_by_run",
     "kept",
     "load_records",
     "over_seeds",
     "paper_values",
     "require_near",
+    "runs_of",
     "save_records",
     "segmenter_of",
     "select",

@@ -53,10 +53,14 @@ def greater(left: Record, right: Record, *, margin: float = 0.0) -> Comparison:
         below = np.hypot(_gap(left.value, left.low), _gap(right.high, right.value))
         above = np.hypot(_gap(left.high, left.value), _gap(right.value, right.low))
         difference = Interval(value, value - float(below), value + float(above), min(left.n, right.n))
-    low, high = difference.low, difference.high
-    if low is None or high is None:
-        return Comparison(difference, "undecided")
-    return Comparison(difference, "holds" if low > margin else "fails" if high < margin else "undecided")
+    return Comparison(difference, verdict_on(difference, margin))
+
+
+def verdict_on(difference: Interval, margin: float) -> Verdict:
+    """Whether all of an interval is above a margin (*holds*), all of it below (*fails*), or neither."""
+    if difference.low is None or difference.high is None:
+        return "undecided"
+    return "holds" if difference.low > margin else "fails" if difference.high < margin else "undecided"
 
 
 def require_near(live: Iterable[Record], recorded: Sequence[Record], tolerances: Mapping[str, float]) -> None:

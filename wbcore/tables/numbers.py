@@ -13,9 +13,9 @@ def number_cell(interval: Interval, unit: Unit) -> str:
     return number.replace(" ", "\N{NO-BREAK SPACE}")  # number and interval stay on one line
 
 
-def difference_cells(comparison: Comparison, title: str, unit: Unit) -> dict[str, str | int]:
-    """A difference in its unit, below ``title``, with its interval and the number of images behind it."""
+def difference_cells(comparison: Comparison, title: str, unit: Unit, *, over: str = "images") -> dict[str, str | int]:
+    """A difference in its unit, below ``title``, with its interval and the number of images, or whatever, behind it."""
     value, low, high, n = comparison.difference
     shown = [None if one is None else f"{unit.factor * one:+.{unit.digits}f}" for one in (value, low, high)]
     interval = "" if None in shown else f"[{shown[1]},\N{NO-BREAK SPACE}{shown[2]}]"
-    return {title: f"{shown[0]}", "95 % interval": interval, "images": n}
+    return {title: f"{shown[0]}", "95 % interval": interval, over: n}

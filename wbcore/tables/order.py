@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Sequence
+from typing import Literal
 
 import pandas as pd
 
@@ -15,7 +16,7 @@ from wbcore.metrics.detection import (
     order_lead,
     order_range,
 )
-from wbcore.records import Record, greater, over_seeds, select
+from wbcore.records import Record, greater, greater_by_run, over_seeds, select
 from wbcore.tables.numbers import difference_cells
 
 _PLACES = {name: place for place, name in enumerate(DetectionScores._fields)}
@@ -25,30 +26,34 @@ def order_table(
     records: Sequence[Record],
     chain: Sequence[str],
     columns: Sequence[tuple[str, str]],
+    *,
+    over: Literal["images", "runs"] = "images",
 ) -> pd.DataFrame:
     """Does each model of ``chain`` beat the next?  The difference in points with its 95 % interval, and a verdict.
 
     Models without a record are passed over.
     *holds* when the whole interval is above zero, *fails* when it is below, *undecided* when it spans zero.  *seeds*
-    says how many training runs stand behind the one and the other.
+    says how many training runs stand behind the one and the other.  The interval is ``over`` the images, of the mean
+    over seeds, or over the pairs of training runs with one seed (:func:`wbcore.records.greater_by_run`).
     """
     rows = []
     for name, metric in columns:
         found = {model: select(records, data=name, metric=metric, model=model) for model in chain}
         for better, worse in itertools.pairwise(model for model in chain if found[model]):
             left, right = over_seeds(found[better]), over_seeds(found[worse])
-            comparison = greater(left, right)
+            by_image = over == "images"
+            comparison = greater(left, right) if by_image else greater_by_run(found[better], found[worse])
             rows.append(
                 {
                     "data": data_label(name),
                     "metric": metric_label(metric),
                     "claim": f"{label(better)} > {label(worse)}",
-                    **difference_cells(comparison, "difference (points)", POINTS),
+                    **difference_cells(comparison, "difference (points)", POINTS, over=over),
                     "seeds": f"{len(left.seeds)} / {len(right.seeds)}",
                     "verdict": comparison.verdict,
                 }
             )
-    names = ["data", "metric", "claim", "difference (points)", "95 % interval", "images", "seeds", "verdict"]
+    names = ["data", "metric", "claim", "difference (points)", "95 % interval", over, "seeds", "verdict"]
     return pd.DataFrame(rows, columns=names).set_index("data")
 
 
