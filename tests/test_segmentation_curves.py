@@ -103,11 +103,15 @@ def test_savings_of_time_and_macs():
 def test_benchmark_is_read_where_there_is_one(tmp_path):
     assert benchmarked(tmp_path) == {}
     case = {"time_saved": 0.3, "macs_saved": 0.4}
-    text = json.dumps({"device": "cuda", "model": "vit", "half": case, "ragged": {"speedup": 2.0}})
+    text = json.dumps({"device": "cuda", "model": "vit_tiny_patch16_224", "half": case, "ragged": {"speedup": 2.0}})
     (tmp_path / "token_pass.json").write_text(text)
+    (tmp_path / "token_pass_base.json").write_text(text.replace("tiny", "base").replace("0.3", "0.4"))
     (panel,) = benchmarked(tmp_path).items()
     assert panel[0] == "CUDA, benchmark"
-    assert [(one.place, one.macs, one.time.value) for one in panel[1]] == [("half", 40, 30)]
+    assert [(one.model, one.place, one.macs, one.time.value) for one in panel[1]] == [
+        ("setr_vit_tiny_dovit", "half", 40, 30),
+        ("setr_vit_base_dovit", "half", 40, 40),
+    ]
     (tmp_path / "token_pass-broken.json").write_text("{}")
     with pytest.raises(InputError, match="token_pass-broken"):
         benchmarked(tmp_path)

@@ -41,8 +41,9 @@ _OFFSETS = [(dx, dy) for radius in (7, 13, 20) for dx, dy in product((radius, -r
 
 
 def _name(model: str) -> SegmenterName:
-    """What is no segmentation model has been told what to stop, as the benchmark's is: DoViT on ViT-Ti."""
-    return segmenter_of(model) or SegmenterName("setr", "vit_tiny", "dovit")
+    found = segmenter_of(model)
+    assert found is not None, f"{model} names no segmentation model"
+    return found
 
 
 def _look(name: SegmenterName) -> dict[str, Any]:
@@ -164,9 +165,12 @@ def saving_scatter(panels: Mapping[str, Sequence[Saving]]) -> Figure:
 
     Large markers are larger images than those of training.
     """
-    columns = max(len(panels), 1)
-    figure, grid = plt.subplots(1, columns, figsize=(4.1 * columns, 4.3), squeeze=False)
-    for axis, (title, found) in zip(grid[0], panels.items(), strict=False):
+    columns = min(max(len(panels), 1), 3)
+    rows = -(-max(len(panels), 1) // columns)
+    figure, grid = plt.subplots(rows, columns, figsize=(4.1 * columns, 4.1 * rows + 0.2), squeeze=False)
+    for axis in grid.flat[len(panels) :]:
+        axis.set_axis_off()
+    for axis, (title, found) in zip(grid.flat, sorted(panels.items()), strict=False):
         ends = [0.0, *(one.macs for one in found)]
         span = [min(ends), max(ends)]
         axis.plot(span, span, color=_LINE, linewidth=1)

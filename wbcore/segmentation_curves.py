@@ -153,18 +153,20 @@ def timed_on(record: Record) -> str:
 def benchmarked(folder: Path = RESULTS / "benchmarks") -> dict[str, list[Saving]]:
     """What the token-pass benchmark found on images of many tokens, where it was run: a panel for each device.
 
+    Its models are untrained and are told which tokens to stop; records' names of DoViT stand for them.
+
     Raises: InputError if a file does not hold what the benchmark writes.
     """
-    panels = {}
+    panels: dict[str, list[Saving]] = {}
     for path in sorted(folder.glob("token_pass*.json")):
         try:
             report = json.loads(path.read_text(encoding="utf-8"))
             cases = {case: found for case, found in report.items() if isinstance(found, dict) and "time_saved" in found}
-            cases = {case: found for case, found in report.items() if isinstance(found, dict) and "time_saved" in found}
-            panels[f"{report['device'].upper()}, benchmark"] = [
-                Saving("", case, 100 * found["macs_saved"], Interval(100 * found["time_saved"], None, None, 1))
+            model = f"setr_{report['model'].split('_patch')[0]}_dovit"
+            panels.setdefault(f"{report['device'].upper()}, benchmark", []).extend(
+                Saving(model, case, 100 * found["macs_saved"], Interval(100 * found["time_saved"], None, None, 1))
                 for case, found in cases.items()
-            ]
+            )
         except (ValueError, KeyError, AttributeError) as error:
             raise InputError(f"{path} is no report ({error!r}): run `python -m benchmarks.token_pass` again") from error
     return panels
