@@ -22,8 +22,8 @@ import time
 
 from wbcore import objective, plots, profiles
 from wbcore.checkpoints import load_model
-from wbcore.evaluate import resize
 from wbcore.metrics.intervals import bootstrap_mean, paired_difference
+from wbcore.showing import resize
 
 started = time.monotonic()
 plots.use_style()

@@ -21,7 +21,7 @@ figure_size = 216
 import time
 from dataclasses import replace
 
-from wbcore import claims, evaluate, plots, profiles, records, tables
+from wbcore import claims, evaluate, plots, profiles, records, showing, tables
 from wbcore.data.cutouts import photographs
 from wbcore.metrics.attention import keep_mass
 from wbcore.plots import Overlay
@@ -46,7 +46,7 @@ subjects = {one.name: one for one in chosen.subjects(("crate", "vit"), data_root
 examples = photographs()
 maps, spread = [], {}
 for title, (model, layer) in zip(titles, shown, strict=True):
-    reads = [subjects[model].read(evaluate.resize(one.image, figure_size)[None]) for one in examples]
+    reads = [subjects[model].read(showing.resize(one.image, figure_size)[None]) for one in examples]
     heads = [read.attention[layer][0].unflatten(-1, read.grid) for read in reads]
     maps.append([Overlay(one.mean(dim=0).numpy()) for one in heads])
     kept = [keep_mass(read.attention[layer], 0.6) for read in reads]

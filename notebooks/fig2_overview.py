@@ -21,7 +21,7 @@ photograph = "cat"
 # %%
 import time
 
-from wbcore import evaluate, objective, plots, profiles
+from wbcore import evaluate, objective, plots, profiles, showing
 from wbcore.checkpoints import load_model
 from wbcore.data.cutouts import photographs
 from wbcore.diagram import layer_diagram
@@ -63,7 +63,7 @@ plots.plt.show()
 # $Y_+ = \max(Y, 0)$ its nearest code without negative entries.
 
 # %% tags=["nbval-ignore-output"] mystnb={"figure": {"name": "fig-fig2-layer", "caption": "The layer chosen by the parameter `layer`, drawn from the trained CRATE and one photograph, with that photograph's coding rate, share of non-zero entries and LASSO objective. Equations as in the paper; the LayerNorms are its Algorithm 1's."}, "image": {"alt": "A row of pictures joined by arrows: a cat's face under a token grid; a strip of red dashes on white; LayerNorm; MSSA with six small attention maps, and a skip arrow around both to a plus sign; a strip filled with red and blue; LayerNorm; ISTA with a square dictionary of fine red and blue noise; a strip of red dashes on white. Below are numbers for each stage, then equations 5 to 8."}}
-shown = evaluate.resize(example.image, side)
+shown = showing.resize(example.image, side)
 stages = layer_stages(trained, shown)
 layer_diagram(picture, by_use(stages[layer - 1]))
 plots.plt.show()

@@ -9,7 +9,8 @@ import torch
 from tests import tiny
 from wbcore.data.example import Example
 from wbcore.errors import InputError
-from wbcore.evaluate import Measurement, cut, heads, look, noisy_example, parts, resize, segmentation
+from wbcore.evaluate import Measurement, cut, heads, look, noisy_example, parts, segmentation
+from wbcore.showing import resize
 from wbcore.subjects import Reading, Subject, add_noise, baseline_subject, model_subject, noisy, refined, shrunk
 
 SIZE, PATCH = 40, 8
@@ -257,12 +258,6 @@ def test_data_without_masks():
 def test_data_where_no_image_has_an_object():
     with pytest.raises(InputError, match="no object"):
         measured(model_subject(tiny.model(), name="crate"), Squares(empty=4))
-
-
-def test_resize():
-    image = np.random.default_rng(0).integers(0, 256, (SIZE, SIZE, 3)).astype(np.uint8)
-    assert np.array_equal(resize(image, SIZE).permute(1, 2, 0).numpy(), image)
-    assert resize(np.full((31, 53, 3), 9, np.uint8), 24).unique().tolist() == [9]
 
 
 def test_a_look_names_the_head():

@@ -13,7 +13,7 @@ from wbcore.cells import Place
 from wbcore.data.example import Example
 from wbcore.metrics.norms import neighbour_cosine
 from wbcore.norm_recording import LAB, norm_cells
-from wbcore.norm_records import border, norm_records, read_norms, shown_batches
+from wbcore.norm_records import border, norm_records, read_norms
 from wbcore.recorded_networks import CURED, PRETRAINED, cured, fix
 from wbcore.records import select
 from wbcore.segmentation_study import VIT_TINY
@@ -61,10 +61,6 @@ def test_a_reading_is_what_the_model_says_image_by_image(model, dataset):
                 torch.testing.assert_close(found.norms[layer, index], norms)
                 torch.testing.assert_close(found.attention[layer, index], attention)
             torch.testing.assert_close(found.neighbours[index], neighbour_cosine(model.patch_embedding(image)[0], GRID))
-
-
-def test_batches_hold_every_image_once(model, dataset):
-    assert [len(batch) for batch in shown_batches(model, dataset)] == [16, 16, 5]
 
 
 def test_the_border():

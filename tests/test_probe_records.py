@@ -16,7 +16,7 @@ from wbcore.errors import InputError
 from wbcore.metrics.local_probes import position_errors, reconstruction_errors
 from wbcore.metrics.norms import valley_threshold
 from wbcore.metrics.probes import fit_linear
-from wbcore.norm_records import read_norms, shown_batches
+from wbcore.norm_records import read_norms
 from wbcore.probe_recording import EMPTY, global_cells, global_data, local_cells, local_data
 from wbcore.probe_records import (
     global_records,
@@ -31,6 +31,7 @@ from wbcore.probe_records import (
 from wbcore.recorded_networks import CURED, PRETRAINED, cured, fix
 from wbcore.records import select
 from wbcore.register_subjects import Loaded, Network
+from wbcore.showing import shown_batches
 
 THRESHOLD, SIDE, GRID = 50.0, 18, (6, 6)
 FIT, SCORE = 23, 19

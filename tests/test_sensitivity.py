@@ -12,7 +12,6 @@ from tests.tiny import model
 from wbcore.cells import Place
 from wbcore.data.example import VOID, Example
 from wbcore.errors import InputError
-from wbcore.evaluate import resize
 from wbcore.files import ROOT
 from wbcore.metrics.attention import NoObjectError, dino_jaccard, paper_miou
 from wbcore.metrics.intervals import bootstrap_mean, paired_difference
@@ -46,6 +45,7 @@ from wbcore.sensitivity_records import (
     step_records,
     subject_records,
 )
+from wbcore.showing import resize
 from wbcore.subjects import baseline_subject
 
 IMAGES, PATCH = 19, 8

@@ -10,13 +10,13 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from wbcore.data.example import VOID, Dataset, Example
-from wbcore.evaluate import BATCH, resize
 from wbcore.metrics.attention import NoObjectError, keep_mass, to_pixels
 from wbcore.metrics.baselines import centred_blob
 from wbcore.metrics.pca import class_components, depth_components, foreground_iou
 from wbcore.models import Backbone, create_model
 from wbcore.records import Record
 from wbcore.records.measured import common_fields, mean_record, timed
+from wbcore.showing import BATCH, resize
 
 Finder = Callable[[UInt8[Tensor, "i 3 h w"]], Mapping[str, Bool[Tensor, "i rows cols"]]]
 """From the images of one class, all together, to their foregrounds by the name of the rule that drew them."""

@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float, Integer, UInt8
 from torch import Tensor
 from tqdm import tqdm
@@ -37,9 +36,8 @@ from wbcore.metrics.parts import NoPartsError, part_shares
 from wbcore.plots import Overlay
 from wbcore.records import Record
 from wbcore.records.measured import common_fields, mean_record, timed
+from wbcore.showing import in_batches, resize
 from wbcore.subjects import Reading, Subject, add_noise
-
-BATCH = 16
 
 Kind = Literal["attention", "maskcut"]
 
@@ -70,18 +68,6 @@ RULES: dict[str, Callable[[Float[Tensor, "b h p"]], Bool[Tensor, "b h p"]]] = {
     "entries20": lambda attn: keep_entries(attn, 0.2),  # about the share of an image that objects cover
 }
 """How attention becomes a mask; see :mod:`wbcore.metrics.attention`."""
-
-
-def resize(image: UInt8[np.ndarray, "h w 3"], size: int) -> UInt8[Tensor, "3 s s"]:
-    """An image as a square of ``size`` pixels (bilinear with antialiasing; the aspect is not kept).
-
-    Source: CRATE, appendix C.1 (224 px); MaskCut's code does the same at 480 px.
-    """
-    tensor = torch.from_numpy(np.array(image)).permute(2, 0, 1)
-    if tensor.shape[-2:] == (size, size):
-        return tensor
-    resized = F.interpolate(tensor[None].float(), (size, size), mode="bilinear", antialias=True)[0]
-    return resized.round().clamp(0, 255).to(torch.uint8)
 
 
 def segmentation(
@@ -164,10 +150,9 @@ def segmentation(
     return timed(records, started)
 
 
-def _read(subject: Subject, dataset: Dataset, size: int) -> Iterator[tuple[Example, Reading, int]]:
+def _read(subject: Subject, dataset: Dataset | Sequence[Example], size: int) -> Iterator[tuple[Example, Reading, int]]:
     """Every example with the reading of its batch and its place in it."""
-    for first in range(0, len(dataset), BATCH):
-        examples = [dataset[index] for index in range(first, min(first + BATCH, len(dataset)))]
+    for examples in in_batches(dataset):
         reading = subject.read(torch.stack([resize(example.image, size) for example in examples]))
         for index, example in enumerate(examples):
             yield example, reading, index
@@ -279,16 +264,13 @@ def parts(
     Raises: InputError if an image is not annotated, or none has an object that is large enough.
     """
     found: dict[int, Float[np.ndarray, "h k"]] = {}
-    for first in range(0, len(examples), BATCH):
-        batch = examples[first : first + BATCH]
-        reading = subject.read(torch.stack([resize(example.image, size) for example in batch]))
-        for index, example in enumerate(batch):
-            objects = _objects(example, reading.grid)
-            if objects is None:
-                raise InputError(f"{example.name} is not annotated: parts of its object are unknown, leave it out")
-            with suppress(NoPartsError):
-                shares = part_shares(reading.attention[layer][index], objects[0].unflatten(0, reading.grid))
-                found[first + index] = shares.numpy()
+    for number, (example, reading, index) in enumerate(_read(subject, examples, size)):
+        objects = _objects(example, reading.grid)
+        if objects is None:
+            raise InputError(f"{example.name} is not annotated: parts of its object are unknown, leave it out")
+        with suppress(NoPartsError):
+            shares = part_shares(reading.attention[layer][index], objects[0].unflatten(0, reading.grid))
+            found[number] = shares.numpy()
     if not found:
         raise InputError(f"none of {len(examples)} images has an object of 3 x 3 tokens: use larger images")
     return np.stack(list(found.values())), list(found)

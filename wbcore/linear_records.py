@@ -1,26 +1,24 @@
 """What linear maps make of frozen features: the class of an image, and the class of every pixel."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
-from tqdm import tqdm
 
-from wbcore.data.example import VOID, Dataset, Example
+from wbcore.data.example import VOID, Dataset
 from wbcore.errors import InputError
-from wbcore.evaluate import BATCH
 from wbcore.metrics.local_probes import fit_segmentation, segment
 from wbcore.metrics.probes import fit_linear, hits, k_nearest
 from wbcore.metrics.segmentation import confusion, scores, tally
 from wbcore.models import Backbone
 from wbcore.records import Record
 from wbcore.records.measured import common_fields, mean_record, timed
+from wbcore.showing import example_batches
 
 STRENGTHS = (0.001, 0.01, 0.1, 1.0, 10.0)
 """Inverse penalties, the best on a tenth of the fitting images."""
@@ -77,8 +75,7 @@ def read(model: Backbone, dataset: Dataset, *, size: tuple[int, int] | None = No
     """
     size = size or model.config.size
     class_tokens, means, kept, annotations, grid = [], [], [], [], (0, 0)
-    for batch in _batches(dataset):
-        shown = model.normalise(torch.stack([_resized(one.image, size) for one in batch]).to(model.position.device))
+    for batch, shown in example_batches(model, dataset, size=size):
         layout = model.layout(shown)
         with torch.inference_mode():
             tokens = model.norm(model.tokens(shown)).float().cpu()
@@ -89,20 +86,6 @@ def read(model: Backbone, dataset: Dataset, *, size: tuple[int, int] | None = No
         annotations += [Annotation(one.name, one.label, one.semantic) for one in batch]
         grid = layout.grid
     return Reading(torch.cat(class_tokens), torch.cat(means), torch.cat(kept), grid, annotations, dataset, size)
-
-
-def _batches(dataset: Dataset) -> Iterator[list[Example]]:
-    for first in tqdm(range(0, len(dataset), BATCH), desc="images", disable=None, leave=False):
-        yield [dataset[index] for index in range(first, min(first + BATCH, len(dataset)))]
-
-
-def _resized(image: UInt8[np.ndarray, "h w 3"], size: tuple[int, int]) -> UInt8[Tensor, "3 rows columns"]:
-    """As :func:`wbcore.evaluate.resize`, to any size."""
-    tensor = torch.from_numpy(np.array(image)).permute(2, 0, 1)
-    if tensor.shape[-2:] == size:
-        return tensor
-    resized = F.interpolate(tensor[None].float(), size, mode="bilinear", antialias=True)[0]
-    return resized.round().clamp(0, 255).to(torch.uint8)
 
 
 @dataclass(frozen=True)

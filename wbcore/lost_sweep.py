@@ -9,14 +9,13 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
-from tqdm import tqdm
 
 from wbcore.data.example import VOID, Dataset, Example
 from wbcore.errors import InputError
-from wbcore.evaluate import BATCH, resize
 from wbcore.metrics.attention import NoObjectError
 from wbcore.metrics.lost import Box, Discovery, box_in_pixels, discover, localises, mask_boxes, pad_to_patches
 from wbcore.models import Backbone
+from wbcore.showing import example_batches, in_batches
 
 BIASES = (-0.9, -0.8, -0.7, -0.6, -0.5, -0.4, -0.3, -0.2, -0.15, -0.1, -0.05, 0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5)
 """What is added to the Gram matrix, in units of a squared length; finer where features of mean zero need it."""
@@ -111,22 +110,22 @@ def see(model: Backbone, dataset: Dataset | Sequence[Example], *, own_size: bool
 
     Source: the latter is the official LOST code: normalised, then continued with zeros to whole patches.
     """
-    device, wanted = model.position.device, dict.fromkeys(facets(model), (-1,))
-    step = 1 if own_size else BATCH
-    for first in tqdm(range(0, len(dataset), step), desc="images", disable=None, leave=False):
-        examples = [dataset[index] for index in range(first, min(first + step, len(dataset)))]
-        if own_size:
-            pixels = torch.from_numpy(np.ascontiguousarray(examples[0].image)).permute(2, 0, 1)[None]
-            shown = pad_to_patches(model.normalise(pixels.to(device)), model.config.patch_size)
-        else:
-            pixels = torch.stack([resize(example.image, model.config.size[0]) for example in examples])
-            shown = model.normalise(pixels.to(device))
+    wanted = dict.fromkeys(facets(model), (-1,))
+    for examples, shown in _at_own_size(model, dataset) if own_size else example_batches(model, dataset):
         layout = model.layout(shown)
         with torch.inference_mode():
             taps = {name: layout.patches(found[-1]).cpu() for name, found in model.taps(shown, wanted).items()}
         for index, example in enumerate(examples):
             features = {name: tokens[index] for name, tokens in taps.items()}
             yield Seen(example, features, layout.grid, model.config.patch_size if own_size else None)
+
+
+def _at_own_size(
+    model: Backbone, dataset: Dataset | Sequence[Example]
+) -> Iterator[tuple[list[Example], Float[Tensor, "1 c h w"]]]:
+    for (example,) in in_batches(dataset, 1, progress=True):
+        pixels = torch.from_numpy(np.ascontiguousarray(example.image)).permute(2, 0, 1)[None]
+        yield [example], pad_to_patches(model.normalise(pixels.to(model.position.device)), model.config.patch_size)
 
 
 METRICS = ("corloc", "seed_in_corner", "lost_alike", "lost_covered")

@@ -15,7 +15,7 @@ from wbcore.cells import Cell, Place
 from wbcore.components import patch_features, untrained_model
 from wbcore.data.example import Dataset
 from wbcore.data.views import kept
-from wbcore.evaluate import BATCH, Measurement, resize, segmentation
+from wbcore.evaluate import Measurement, segmentation
 from wbcore.metrics.attention import to_pixels
 from wbcore.metrics.coco_form import CocoForm, Truth, coco_form
 from wbcore.metrics.detection import Matches, ap_intervals, match
@@ -25,6 +25,7 @@ from wbcore.recorded_networks import PRETRAINED, pretrained_at_hand
 from wbcore.records import Record
 from wbcore.records.measured import common_fields
 from wbcore.segmentation_study import pretrained_backbone
+from wbcore.showing import BATCH, resize
 from wbcore.subjects import Subject, baseline_subject, model_subject, refined, shrunk
 
 TRAINED = ("crate", "crate_mlp", "crate_mhsa", "vit")

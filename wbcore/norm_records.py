@@ -1,7 +1,7 @@
 """The lengths of a model's tokens by layer, and what becomes of them: records of outliers and of their patches."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,10 +9,8 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from tqdm import tqdm
 
 from wbcore.data.example import Dataset, Example
-from wbcore.evaluate import resize
 from wbcore.metrics.norms import (
     attention_on,
     image_means,
@@ -26,8 +24,8 @@ from wbcore.metrics.norms import (
 from wbcore.models import Backbone
 from wbcore.records import Record
 from wbcore.records.measured import common_fields, mean_record, timed
+from wbcore.showing import shown_batches
 
-BATCH = 16
 TIMES = 3
 """The second threshold, for models without a valley too: so many times the median of an image's patches."""
 
@@ -66,25 +64,6 @@ def read_norms(model: Backbone, dataset: Dataset | Sequence[Example], *, size: i
     return NormReading(
         torch.cat(read["norms"], dim=1), torch.cat(read["attention"], dim=1), torch.cat(read["neighbours"]), grid
     )
-
-
-def shown_batches(
-    model: Backbone, dataset: Dataset | Sequence[Example], *, size: int | None = None
-) -> Iterator[Float[Tensor, "_b c s s"]]:
-    """The images as :meth:`Backbone.normalise` makes them, on the model's device; ``size`` as in :func:`read_norms`."""
-    for _, shown in example_batches(model, dataset, size=size):
-        yield shown
-
-
-def example_batches(
-    model: Backbone, dataset: Dataset | Sequence[Example], *, size: int | None = None
-) -> Iterator[tuple[list[Example], Float[Tensor, "_b c s s"]]]:
-    """:func:`shown_batches`, each with the examples that it shows."""
-    size = size or model.config.size[0]
-    for first in tqdm(range(0, len(dataset), BATCH), desc="images", disable=None, leave=False):
-        examples = [dataset[index] for index in range(first, min(first + BATCH, len(dataset)))]
-        images = torch.stack([resize(example.image, size) for example in examples])
-        yield examples, model.normalise(images.to(model.position.device))
 
 
 def border(grid: tuple[int, int]) -> Float[Tensor, "p"]:

@@ -19,9 +19,10 @@ from wbcore.metrics.norm_tail import over_median, pooled_tail
 from wbcore.metrics.norms import outliers, token_norms
 from wbcore.metrics.outlier_attention import as_many, budget, is_object, leave_out, longest, object_auc, on_object
 from wbcore.models import Backbone
-from wbcore.norm_records import TIMES, border, shown_batches
+from wbcore.norm_records import TIMES, border
 from wbcore.records import Record
 from wbcore.records.measured import common_fields, mean_record
+from wbcore.showing import shown_batches
 from wbcore.tokens import TokenLayout
 
 SHARE = 0.02

@@ -16,9 +16,9 @@ from wbcore.data.example import Dataset, Example
 from wbcore.metrics.attention import to_tokens
 from wbcore.metrics.norms import log_histogram, token_norms
 from wbcore.models import Backbone
-from wbcore.norm_records import shown_batches
 from wbcore.records import Record
 from wbcore.records.measured import common_fields, mean_record, timed
+from wbcore.showing import shown_batches
 
 
 @dataclass(frozen=True, eq=False)

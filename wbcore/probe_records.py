@@ -17,9 +17,10 @@ from wbcore.metrics.local_probes import patch_pixels, position_errors, reconstru
 from wbcore.metrics.norms import image_means, token_norms, valley_threshold
 from wbcore.metrics.probes import fit_linear, hits, one_token
 from wbcore.models import Backbone
-from wbcore.norm_records import border, example_batches, shown_batches
+from wbcore.norm_records import border
 from wbcore.records import Record
 from wbcore.records.measured import common_fields, mean_record, timed
+from wbcore.showing import example_batches, shown_batches
 
 DRAWS = 5
 """How many times the patch of an image is drawn anew, so that the spread over the draws can be told (Table 6)."""

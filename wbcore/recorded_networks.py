@@ -9,8 +9,9 @@ from wbcore.data.example import Dataset
 from wbcore.metrics.norms import outliers, valley_threshold
 from wbcore.models import Backbone
 from wbcore.models.test_time_registers import RegisterNeuron, find_register_neurons, with_test_time_register
-from wbcore.norm_records import read_norms, shown_batches
+from wbcore.norm_records import read_norms
 from wbcore.segmentation_study import VIT_TINY
+from wbcore.showing import shown_batches
 from wbcore.study import finished_cells, variant_of
 
 PRETRAINED, CURED = "vit_tiny_pretrained", "vit_tiny_pretrained_ttr"

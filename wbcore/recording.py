@@ -12,7 +12,7 @@ from wbcore.checkpoints import load_model
 from wbcore.components import Finder, blob_finder, foreground_records, model_finder, untrained_model
 from wbcore.data.example import Dataset
 from wbcore.errors import InputError
-from wbcore.evaluate import Kind, Measurement, resize, segmentation
+from wbcore.evaluate import Kind, Measurement, segmentation
 from wbcore.files import sha256
 from wbcore.linear_recording import linear_cells
 from wbcore.lost_recording import lost_cells
@@ -30,6 +30,7 @@ from wbcore.records import RESULTS, Record, save_records
 from wbcore.records.measured import common_fields, mean_record
 from wbcore.segmentation_recording import segmentation_cells
 from wbcore.sensitivity_recording import sensitivity_cells
+from wbcore.showing import resize
 from wbcore.speed import speed_cells
 from wbcore.study import RUNS, TRANSFERS, cell_folder, find_study, finished_cells, variant_of
 from wbcore.subjects import Subject, baseline_subject, model_subject, noisy

@@ -13,7 +13,6 @@ from tqdm import tqdm
 
 from wbcore.data.example import VOID, Dataset, Example
 from wbcore.errors import InputError
-from wbcore.evaluate import BATCH, resize
 from wbcore.metrics.attention import (
     keep_entries,
     keep_mass,
@@ -26,6 +25,7 @@ from wbcore.metrics.attention import (
 from wbcore.metrics.norms import outliers, token_norms
 from wbcore.models import Backbone
 from wbcore.plots import Overlay
+from wbcore.showing import BATCH, resize
 from wbcore.subjects import Reading, Subject
 
 SHARES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)

@@ -17,7 +17,10 @@ def subset(dataset: Dataset, count: int) -> Dataset:
     """
     if count < 1:
         raise InputError(f"{count} images of {dataset.name} were asked for: ask for 1 or more")
-    return dataset if count >= len(dataset) else _Subset(dataset, count)
+    if count >= len(dataset):
+        return dataset
+    places = [place * len(dataset) // count for place in range(count)]
+    return _Picked(dataset, places, ending=f"{count}", said=f"subset {count}")
 
 
 def every_other(dataset: Dataset, first: int) -> Dataset:
@@ -27,7 +30,8 @@ def every_other(dataset: Dataset, first: int) -> Dataset:
     """
     if first not in (0, 1) or first >= len(dataset):
         raise InputError(f"{dataset.name}, every other image from {first}: begin with 0 or 1, below {len(dataset)}")
-    return _EveryOther(dataset, first)
+    places = range(first, len(dataset), 2)
+    return _Picked(dataset, places, ending=f"{first}::2", said=f"every other from {first}")
 
 
 def joined(datasets: Sequence[Dataset], *, name: str) -> Dataset:
@@ -46,34 +50,20 @@ def kept(dataset: Dataset) -> Dataset:
     return _Kept(dataset)
 
 
-class _Subset:
-    def __init__(self, dataset: Dataset, count: int) -> None:
-        self.name = f"{dataset.name}[{count}]"
+class _Picked:
+    """The examples at some places of a data set."""
+
+    def __init__(self, dataset: Dataset, places: Sequence[int], *, ending: str, said: str) -> None:
+        self.name = f"{dataset.name}[{ending}]"
         self.classes = dataset.classes
-        self.fingerprint = hashlib.sha256(f"subset {count} {dataset.fingerprint}".encode()).hexdigest()
-        self._dataset = dataset
-        self._indices = [place * len(dataset) // count for place in range(count)]
+        self.fingerprint = hashlib.sha256(f"{said} {dataset.fingerprint}".encode()).hexdigest()
+        self._dataset, self._places = dataset, places
 
     def __len__(self) -> int:
-        return len(self._indices)
+        return len(self._places)
 
     def __getitem__(self, index: int) -> Example:
-        return self._dataset[self._indices[index]]
-
-
-class _EveryOther:
-    def __init__(self, dataset: Dataset, first: int) -> None:
-        self.name = f"{dataset.name}[{first}::2]"
-        self.classes = dataset.classes
-        self.fingerprint = hashlib.sha256(f"every other from {first} {dataset.fingerprint}".encode()).hexdigest()
-        self._dataset = dataset
-        self._indices = range(first, len(dataset), 2)
-
-    def __len__(self) -> int:
-        return len(self._indices)
-
-    def __getitem__(self, index: int) -> Example:
-        return self._dataset[self._indices[index]]
+        return self._dataset[self._places[index]]
 
 
 class _Joined:
