@@ -11,11 +11,19 @@ torch.set_num_threads(1)
 
 
 @pytest.fixture
-def book_style() -> Iterator[None]:
+def closed_figures() -> Iterator[None]:
+    """Figures end with the test."""
+    from matplotlib import pyplot as plt
+
+    yield
+    plt.close("all")
+
+
+@pytest.fixture
+def book_style(closed_figures: None) -> Iterator[None]:  # noqa: ARG001
     """Figures in the book's style, which ends with the test, as they do."""
     from wbcore import plots
 
     with mpl.rc_context():
         plots.use_style()
         yield
-    plots.plt.close("all")

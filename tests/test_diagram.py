@@ -1,10 +1,9 @@
 """The drawing of a layer shows its arrays and its numbers, and no label covers another."""
 
-import itertools
-
 import numpy as np
 import pytest
 
+from tests.drawings import assert_readable, texts
 from wbcore import diagram
 from wbcore.stages import LayerStages
 
@@ -28,10 +27,6 @@ def stages(*, layer: int = 4, heads: int = 6, grid: tuple[int, int] = (9, 7), wi
         lasso_feasible=15562.1,
         **{**known, **numbers},
     )
-
-
-def texts(figure):
-    return [text for axis in figure.axes for text in axis.texts]
 
 
 def test_it_shows_what_it_was_given():
@@ -85,19 +80,7 @@ def test_zero_is_white_and_nothing_else_is():
     ],
 )
 def test_no_label_covers_another(one):
-    figure = diagram.layer_diagram(IMAGE, stages(**one))
-    figure.canvas.draw()
-    boxes = [text.get_window_extent() for text in texts(figure) if text.get_text()]
-    for first, second in itertools.combinations(boxes, 2):
-        assert not first.overlaps(second)
-    pictures = [axis.get_window_extent() for axis in figure.axes[1:]]
-    for box, picture in itertools.product(boxes, pictures):
-        assert not box.overlaps(picture)
-    for first, second in itertools.combinations(pictures, 2):
-        assert not first.overlaps(second)
-    for box in (*boxes, *pictures):
-        assert 0 <= box.x0 < box.x1 <= figure.bbox.x1
-        assert 0 <= box.y0 < box.y1 <= figure.bbox.y1
+    assert_readable(diagram.layer_diagram(IMAGE, stages(**one)))
 
 
 @pytest.mark.parametrize(("layer", "way"), [(1, "→ embedding"), (2, "→ layer 1"), (4, "→ layers 1–3")])

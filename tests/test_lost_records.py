@@ -7,7 +7,7 @@ import pytest
 
 from tests import tiny
 from tests.planted import CONFIG, planted
-from tests.rectangles import Photographs, by_floats, rectangles
+from tests.rectangles import by_floats, rectangles
 from wbcore.data.example import Example
 from wbcore.errors import InputError
 from wbcore.lost_records import SHARES, Origin, box_hits, box_records, centred_box, differing, lost_records, measure
@@ -65,7 +65,7 @@ def test_what_is_recorded_was_chosen_elsewhere(model, dataset):
 
 
 def test_measuring_is_choosing_on_the_others_and_scoring_here(model, dataset):
-    others = Photographs(dataset[3:5])
+    others = tiny.Photographs(dataset[3:5])
     records = measure(model, others, dataset, name="double", data="noise", command="test", biases=PLACES)
     way = choose(sweep(see(model, others), biases=PLACES))
     (best,) = select(records, metric="corloc", model="double")
@@ -100,7 +100,7 @@ class TestBoxes:
 
     def test_the_share_is_chosen_elsewhere(self, dataset):
         whole = np.ones((1, 19, 23), bool)
-        others = Photographs([Example("", np.zeros((19, 23, 3), np.uint8), instances=whole)])
+        others = tiny.Photographs([Example("", np.zeros((19, 23, 3), np.uint8), instances=whole)])
         box, image = box_records(others, Origin("boxes", "noise", dataset, "others", "test"))
         assert (box.model, image.model) == ("centred_box", "whole_image")
         assert box.settings["share"] == 0.5  # every larger share is right, too

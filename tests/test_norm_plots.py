@@ -2,19 +2,14 @@
 
 import numpy as np
 import pytest
-from matplotlib import pyplot as plt
 
 from tests.tiny import record
 from wbcore import norm_plots
 from wbcore.labels import label
 
+pytestmark = pytest.mark.usefixtures("closed_figures")
+
 HISTOGRAM = {"edges": [10.0, 13.0, 17.0, 19.0], "counts": [5, 0, 3]}
-
-
-@pytest.fixture(autouse=True)
-def closed():
-    yield
-    plt.close("all")
 
 
 def share(model, value, threshold, **fields):

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from tests.planted import CONFIG, LAYER, PLACES, UNIT, planted
+from tests.tiny import Photographs
 from wbcore import norm_recording
 from wbcore.cells import Place
 from wbcore.data.example import Example
@@ -20,10 +21,6 @@ from wbcore.segmentation_study import VIT_TINY
 
 THRESHOLD, IMAGES, SIDE, GRID = 50.0, 37, 18, (6, 6)
 CORNERS = (0, 5, 30, 35)
-
-
-class Photographs(list):
-    name, fingerprint, classes = "noise", 64 * "0", ("any",)
 
 
 @pytest.fixture

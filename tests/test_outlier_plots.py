@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from matplotlib import pyplot as plt
 from matplotlib.colors import to_hex
 
 from tests.tiny import record
@@ -10,14 +9,10 @@ from wbcore import outlier_plots
 from wbcore.outlier_plots import PARTS, STYLES, Row
 from wbcore.plots import COLOURS, colour
 
+pytestmark = pytest.mark.usefixtures("closed_figures")
+
 MIOU, TAIL = "attention_miou/mass60", "tail/triple_share"
 ROWS = (Row(MIOU, "mIoU (%)", blob=True), Row(TAIL, "patches (%)", symlog=0.1))
-
-
-@pytest.fixture(autouse=True)
-def closed():
-    yield
-    plt.close("all")
 
 
 def by_layer(model, values, metric=MIOU, **fields):

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from tests.planted import CONFIG, LAYER, PLACES, planted
+from tests.tiny import Photographs
 from wbcore.data.example import VOID, Example
 from wbcore.errors import InputError
 from wbcore.evaluate import RULES, segmentation
@@ -29,10 +30,6 @@ from wbcore.subjects import model_subject
 
 THRESHOLD, IMAGES, SIDE, GRID = 50.0, 19, 18, (6, 6)
 ORIGIN = {"seeds": (0,), "weights_sha256": 64 * "1"}
-
-
-class Photographs(list):
-    name, fingerprint, classes = "noise", 64 * "0", ("any",)
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
+from tests.drawings import assert_readable, texts
 from tests.stripes import CLASSES, Stripes, stripes_model
 from wbcore.metrics.segmentation_cost import dense_ledger
 from wbcore.models.dovit import Policy
@@ -19,10 +20,6 @@ def drawn(threshold=0.6):
     (found,) = segment(model, [Stripes()[0]], policy=Policy("confidence", threshold=threshold))
     dense = dense_ledger(model.config, found.grid)
     return found, pipeline_diagram(found, model.config, threshold=threshold, dense=dense, classes=CLASSES)
-
-
-def texts(figure):
-    return [text for axis in figure.axes for text in axis.texts]
 
 
 def test_it_shows_what_happened():
@@ -43,13 +40,4 @@ def test_it_shows_what_happened():
 @pytest.mark.parametrize("threshold", [0.0, 0.6, 0.985, 1.0])
 def test_no_label_covers_another(threshold):
     _, figure = drawn(threshold)
-    figure.canvas.draw()
-    boxes = [text.get_window_extent() for text in texts(figure) if text.get_text()]
-    for first, second in itertools.combinations(boxes, 2):
-        assert not first.overlaps(second)
-    framed = [axis.get_window_extent() for axis in figure.axes[1:]]
-    for box, picture in itertools.product(boxes, framed):
-        assert not box.overlaps(picture)
-    for box in (*boxes, *framed):
-        assert 0 <= box.x0 < box.x1 <= figure.bbox.x1
-        assert 0 <= box.y0 < box.y1 <= figure.bbox.y1
+    assert_readable(figure)

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from tests.planted import CONFIG, LAYER, LENGTH, UNIT, planted
+from tests.tiny import Photographs
 from wbcore import prefix_recording
 from wbcore.cells import Place
 from wbcore.data.example import Example
@@ -16,10 +17,6 @@ from wbcore.records import select
 from wbcore.register_subjects import Loaded, Network
 
 IMAGES, SIDE, GRID = 19, 18, (6, 6)
-
-
-class Photographs(list):
-    name, fingerprint, classes = "noise", 64 * "0", ("any",)
 
 
 @pytest.fixture

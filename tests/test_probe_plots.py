@@ -2,20 +2,15 @@
 
 import numpy as np
 import pytest
-from matplotlib import pyplot as plt
 
 from tests.tiny import record
 from wbcore import probe_plots
 from wbcore.labels import label
 
+pytestmark = pytest.mark.usefixtures("closed_figures")
+
 NBSP = "\N{NO-BREAK SPACE}"
 OURS, HEALED = "vit_tiny_pretrained", "vit_tiny_pretrained_ttr"
-
-
-@pytest.fixture(autouse=True)
-def closed():
-    yield
-    plt.close("all")
 
 
 def one(value, model, metric="local/position_top1", **fields):

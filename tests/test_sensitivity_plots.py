@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from matplotlib import pyplot as plt
 
 from tests.tiny import record
 from wbcore import sensitivity_plots as figures
@@ -10,6 +9,8 @@ from wbcore.errors import InputError
 from wbcore.metric_labels import METRIC_LABELS
 from wbcore.sensitivity import READINGS, SHARES, STEPS
 from wbcore.sensitivity_records import LAYER_RULES
+
+pytestmark = pytest.mark.usefixtures("closed_figures")
 
 DEPTH = 3
 
@@ -50,12 +51,6 @@ def records():
         readings("centred_blob", 0.5, data="weizmann", depth=1),
         record(0.17, model="whole_image", metric="reading/own_rule", data="coco200"),
     ]
-
-
-@pytest.fixture(autouse=True)
-def closed():
-    yield
-    plt.close("all")
 
 
 def plain(cell):

@@ -20,7 +20,7 @@ from matplotlib.transforms import Bbox, BboxBase
 
 from wbcore.labels import VARIANT_LABELS, backbone_label, data_label, variant_label
 from wbcore.metrics.intervals import Interval
-from wbcore.plots import VARIANT_COLOURS
+from wbcore.plots import VARIANT_COLOURS, ruled
 from wbcore.records import Record, SegmenterName, segmenter_of, select
 from wbcore.segmentation_curves import AXES, FPS, MIOU, THROUGHPUT, Curve, Point, Saving, pareto, timed_on
 
@@ -35,7 +35,7 @@ MARKERS = {
     "deit_base": ">",
 }
 """One for each backbone."""
-_GRID, _FAINT, _LINE = "#e3e5e8", "#b9bec6", "#5b6068"
+_FAINT, _LINE = "#b9bec6", "#5b6068"
 _OFFSETS = [(dx, dy) for radius in (7, 13, 20) for dx, dy in product((radius, -radius, 0), repeat=2) if dx or dy]
 """Where a label may stand beside its point, nearest first, in typographical points."""
 
@@ -57,8 +57,7 @@ def _frame(axis: Axes, title: str, across: str, up: str) -> None:
     axis.set_title(title)
     axis.set_xlabel(across)
     axis.set_ylabel(up)
-    axis.grid(color=_GRID)
-    axis.set_axisbelow(True)
+    ruled(axis)
 
 
 def _legend(figure: Figure, names: Sequence[SegmenterName]) -> None:

@@ -12,7 +12,7 @@ from matplotlib.patches import Rectangle
 
 from wbcore.labels import label
 from wbcore.lost_sweep import TREATMENTS, Picture
-from wbcore.plots import colour
+from wbcore.plots import colour, ruled
 from wbcore.records import Record, select
 from wbcore.tables import order_table
 
@@ -40,8 +40,7 @@ def bias_curves(records: Sequence[Record], rows: Mapping[str, Sequence[tuple[str
             for model, facet in pairs:
                 for one in select(records, model=f"{model}_{facet}", data=data, metric=f"corloc/{treatment}"):
                     _curve(axis, one, model)
-            axis.grid(axis="y", color="#e3e5e8")
-            axis.set_axisbelow(True)
+            ruled(axis, "y")
         axes[0].set_ylabel("CorLoc (%)")
         axes[0].set_ylim(bottom=0)  # shared by the row
         handles, names = axes[0].get_legend_handles_labels()

@@ -10,7 +10,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from wbcore.labels import label
 from wbcore.maskcut_tables import AXES, setting_label
 from wbcore.metrics.intervals import Interval
-from wbcore.plots import colour
+from wbcore.plots import colour, ruled
 from wbcore.records import Comparison
 
 AXIS_LABELS = {"tau": "threshold τ", "masks": "masks N", "size": "side of the image (px)", "layer": "layer"}
@@ -65,8 +65,7 @@ def setting_figure(rows: Mapping[str, Mapping[str, Mapping[str, Mapping[int, Int
                 )
                 panel.xaxis.set_minor_locator(NullLocator())
             panel.xaxis.set_major_formatter(FuncFormatter(lambda place, _: f"{place:g}"))
-            panel.grid(axis="y", color="#e3e5e8")
-            panel.set_axisbelow(True)
+            ruled(panel, "y")
             panel.set_xlabel(AXIS_LABELS[axis])
         line[0].set_ylim(bottom=0)  # shared, and only now, when everything is drawn
         line[0].set_ylabel(f"{title}: {unit}")
@@ -106,8 +105,7 @@ def lead_figure(panels: Mapping[str, Mapping[str, Mapping[str, Comparison]]], *,
             axis.axhspan(row - 0.5, row + 0.5, color="#f4f5f7", zorder=-1)
         axis.set_title(title)
         axis.set_xlabel(unit)
-        axis.grid(axis="x", color="#e3e5e8")
-        axis.set_axisbelow(True)
+        ruled(axis, "x")
     grid[0, 0].set_yticks(range(len(endings)), [setting_label(ending) for ending in endings])
     grid[0, 0].set_ylim(len(endings) - 0.5, -0.5)
     solid = [

@@ -12,7 +12,7 @@ from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 from wbcore.labels import data_label, label
 from wbcore.metric_labels import unit_of
 from wbcore.metrics.intervals import Interval
-from wbcore.plots import Overlay, colour
+from wbcore.plots import Overlay, colour, ruled
 from wbcore.records import Record, over_seeds, select, step_of
 from wbcore.tables.numbers import number_cell
 
@@ -131,8 +131,7 @@ def token_intervals(records: Sequence[Record], models: Sequence[str], *, data: s
         )
     axis.set_yticks(range(len(shown)), [label(record.model) for record in shown])
     axis.set_ylim(len(shown) - 0.5, -0.5)
-    axis.grid(axis="x", color="#e3e5e8")
-    axis.set_axisbelow(True)
+    ruled(axis, "x")
     return figure
 
 

@@ -15,7 +15,7 @@ from matplotlib.ticker import FuncFormatter
 from wbcore.labels import data_label, label
 from wbcore.metrics.intervals import Interval
 from wbcore.norm_plots import curves_over_layers
-from wbcore.plots import colour
+from wbcore.plots import colour, ruled
 from wbcore.records import Record, select
 
 
@@ -111,8 +111,7 @@ def layer_columns(
             if row.symlog is not None:
                 axis.set_yscale("symlog", linthresh=row.symlog)
                 axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-            axis.grid(axis="y", color="#eceef0")
-            axis.set_axisbelow(True)
+            ruled(axis, "y")
         axes[0, column].set_title(f"{label(model)}\n{data_label(data)}")
         axes[-1, column].set(xlabel="layer", xticks=_ticks(layers))
         if seen is not None:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -86,6 +87,12 @@ def colour(model: str) -> str:
     return COLOURS.get(model, _BASELINE)
 
 
+def ruled(axis: Axes, ticks: Literal["x", "y", "both"] = "both") -> None:
+    """Fine lines behind what is drawn, at the ticks of an axis."""
+    axis.grid(axis=ticks, color="#e3e5e8")
+    axis.set_axisbelow(True)
+
+
 def forest(panels: Mapping[str, Sequence[Record]], series: Mapping[str, str], *, unit: str) -> Figure:
     """One panel per title, all with the same rows: a model's values as dots and their intervals as lines, in percent.
 
@@ -114,8 +121,7 @@ def forest(panels: Mapping[str, Sequence[Record]], series: Mapping[str, str], *,
         axis.set_xlim(left=0)
         axis.set_title(title)
         axis.set_xlabel(unit)
-        axis.grid(axis="x", color="#e3e5e8")
-        axis.set_axisbelow(True)
+        ruled(axis, "x")
     if len(series) > 1:
         handles = [
             Line2D([], [], linestyle="", marker=markers[metric], color="#4a4f57", markersize=6, label=name)
@@ -266,8 +272,7 @@ def curves(
         axis.set_title(title)
         axis.set_xlabel(name)
         axis.set_ylabel(unit)
-        axis.grid(axis="y", color="#e3e5e8")
-        axis.set_axisbelow(True)
+        ruled(axis, "y")
     grid[0, 0].legend(frameon=False, fontsize=9)
     return figure
 

@@ -12,7 +12,7 @@ from wbcore.labels import TOKEN_LABELS, data_label, label
 from wbcore.metric_labels import unit_of
 from wbcore.metrics.intervals import Interval
 from wbcore.norm_plots import scaled
-from wbcore.plots import colour
+from wbcore.plots import colour, ruled
 from wbcore.records import Record, over_seeds, select
 from wbcore.tables.numbers import number_cell
 
@@ -57,8 +57,7 @@ def token_panels(
         axis.set(title=title, xlabel=name_of_axis)
         if unit.factor == 100:
             axis.set_xlim(left=0)
-        axis.grid(axis="x", color="#e3e5e8")
-        axis.set_axisbelow(True)
+        ruled(axis, "x")
     _separate(list(axes[0]), names)
     axes[0, 0].set_yticks(range(len(names)), [label(name) for name in names])
     axes[0, 0].set_ylim(len(names) - 0.5, -0.5)
@@ -144,8 +143,7 @@ def layer_panels(panels: Mapping[str, tuple[str, Mapping[str, Mapping[int, Inter
                 label=label(name),
             )
         axis.set(title=title, xlabel="layer", ylabel=unit, xticks=sorted({n for one in curves.values() for n in one}))
-        axis.grid(axis="y", color="#e3e5e8")
-        axis.set_axisbelow(True)
+        ruled(axis, "y")
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
     return figure
 

@@ -20,7 +20,7 @@ Colour = tuple[float, float, float]
 Picture = Shaped[np.ndarray, "_h _w *_c"]
 STAGES = ("#9fd8d3", "#3aa39c", "#0b5753", "#062f2d")
 """From the first decision to the last, the further the darker."""
-_GRID, _DENSE, _MARK = "#e3e5e8", "#c3c7cd", "#d1345b"
+_MARK = "#d1345b"
 _DOUBT = 1e-3
 """The least doubt 1 − q that is told from less."""
 

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 
 from wbcore.errors import InputError
 from wbcore.labels import data_label, label
-from wbcore.plots import colour
+from wbcore.plots import colour, ruled
 from wbcore.records import Record, select
 from wbcore.tables import order_table
 
@@ -50,7 +50,6 @@ CHANGE_LABELS = {
     "grid18": "18 × 18 tokens",
 }
 """The reading at pixels, and one change of it each."""
-_GRID = "#e3e5e8"
 
 
 class Line(NamedTuple):
@@ -285,8 +284,7 @@ def _whole_image(axis: Axes, records: Sequence[Record], data: str) -> None:
 def _finish(axis: Axes, title: str, name: str) -> None:
     axis.set(title=title, xlabel=name)
     axis.set_ylim(bottom=0)
-    axis.grid(axis="y", color=_GRID)
-    axis.set_axisbelow(True)
+    ruled(axis, "y")
 
 
 def _legend(figure: Figure, records: Sequence[Record], data: Sequence[str]) -> None:

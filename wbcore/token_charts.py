@@ -12,13 +12,13 @@ from matplotlib.patches import Patch
 
 from wbcore.metrics.segmentation_cost import dense_ledger
 from wbcore.models.dovit import SegmenterConfig
-from wbcore.plots import VARIANT_COLOURS
+from wbcore.plots import VARIANT_COLOURS, ruled
 from wbcore.segmentation import Segmented
 from wbcore.segmentation_plots import STAGES, layer_legend, layer_picture
 from wbcore.token_records import TokenUse
 from wbcore.token_use import gmacs_by_block, layers_run, tokens_by_block
 
-_GRID, _DENSE = "#e3e5e8", "#c3c7cd"
+_DENSE = "#c3c7cd"
 
 
 def class_bars(uses: Sequence[TokenUse]) -> Figure:
@@ -43,8 +43,7 @@ def class_bars(uses: Sequence[TokenUse]) -> Figure:
         axis.set_xlim(0, 102)
         axis.set_title(use.title.replace(" on ", "\non "), fontsize=10)
         axis.set_xlabel("pixels that go on (%)")
-        axis.grid(axis="x", color=_GRID)
-        axis.set_axisbelow(True)
+        ruled(axis, "x")
     stages = max((len(use.kept_by_class[0]) for use in uses), default=0)
     handles = [
         Line2D([], [], linestyle="", marker="o", color=STAGES[stage], label=f"decision {stage + 1}")
