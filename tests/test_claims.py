@@ -56,6 +56,26 @@ def test_seeds_are_counted():
     assert decide(claim(), records).seeds == (2, 1)
 
 
+def test_three_runs_decide_with_the_images():
+    def runs(crate, vit):
+        values = {"crate": crate, "vit": vit}
+        return [
+            record(
+                value, model=name + (f"_seed{seed}" if seed else ""), seeds=(seed,), low=value - 0.02, high=value + 0.02
+            )
+            for name, all_runs in values.items()
+            for seed, value in enumerate(all_runs)
+        ]
+
+    sure = decide(claim(), runs((0.5, 0.51, 0.52), (0.3, 0.32, 0.31)))
+    assert (sure.verdict, sure.over, sure.seeds, sure.comparison.difference.n) == ("holds", "runs", (3, 3), 3)
+    wide = decide(claim(), runs((0.5, 0.3, 0.6), (0.3, 0.35, 0.31)))  # the first run alone would say that it holds
+    assert wide.verdict == "undecided"
+    few_images = decide(claim(), runs((0.31, 0.33, 0.32), (0.3, 0.32, 0.31)))  # ± 0.028 over the images of the first
+    assert (few_images.verdict, few_images.over) == ("undecided", "runs")
+    assert decide(claim(), runs((0.5, 0.3), (0.3, 0.35))).over == "images"
+
+
 def test_the_projects_own_claims():
     claims = load_claims()
     assert len({one.id for one in claims}) == len(claims) >= 15

@@ -97,8 +97,8 @@ def claims_tables(chapters: Collection[str]) -> bytes:
             wording = str(row["claim"])
             if claim.notebook in chapters:
                 wording = wording.replace(f"({claim.place})", f"([{claim.place}](/notebooks/{claim.notebook}.ipynb))")
-            counts = f"{row['images']} images; seeds: {row['seeds']}"
-            measured = f"{row['difference']} {row['95 % interval']}; {counts}" if row["images"] != "–" else "–"
+            counts = f"{row['over']}; seeds: {row['seeds']}"
+            measured = f"{row['difference']} {row['95 % interval']}; {counts}" if row["over"] != "–" else "–"
             lines += [f"* - {wording}", f"  - {row['test']}", f"  - {measured}", f"  - **{row['verdict']}**"]
         lines += [":::", ""]
     return "\n".join(lines).encode()

@@ -9,9 +9,11 @@ import yaml
 
 from wbcore.errors import InputError
 from wbcore.files import DATA
-from wbcore.records import Comparison, Record, greater, over_seeds, select
+from wbcore.records import Comparison, Record, Verdict, greater, greater_by_run, over_seeds, runs_of, select
 
 CLAIMS = DATA / "claims.yaml"
+RUNS = 3
+"""From so many pairs of training runs on, a verdict must hold over them and not only over the images of one run."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,8 @@ class Decision:
     comparison: Comparison | None = None
     seeds: tuple[int, int] = (0, 0)
     """Training runs behind left and right."""
+    over: Literal["images", "runs"] = "images"
+    """What the interval of the comparison speaks of: other images, or other training runs."""
 
 
 def load_claims(path: Path | str = CLAIMS) -> list[Claim]:
@@ -81,22 +85,35 @@ def _claim(entry: Any, number: int, path: Path | str) -> Claim:
 
 
 def decide(claim: Claim, records: Sequence[Record]) -> Decision:
-    """The verdict on a claim: *undecided* when the 95 % interval of the difference spans a margin."""
+    """The verdict on a claim: *undecided* when the 95 % interval of the difference spans a margin.
+
+    The interval is over images.  Where there are :data:`RUNS` pairs of training runs with one seed it is over these,
+    and the verdict is *undecided* unless the images of the first run say the same.
+    """
     check = claim.check
     if check is None:
         return Decision(claim, "not testable here")
-    left, right = (
-        select(records, metric=check.metric, data=check.data, model=name) for name in (check.left, check.right)
-    )
+    known, names = select(records, metric=check.metric, data=check.data), (check.left, check.right)
+    left, right = (select(known, model=name) for name in names)
     if not left or not right:
         return Decision(claim, "not measured yet")
-    left, right = over_seeds(left), over_seeds(right)
-    comparison = greater(left, right, margin=check.margin)
-    verdict = comparison.verdict if check.relation == "greater" else _within(comparison, check.margin)
-    return Decision(claim, verdict, comparison, (len(left.seeds), len(right.seeds)))
+    runs = [runs_of(known, [name]) for name in names]
+    pairs = {one.seeds for one in runs[0]} & {one.seeds for one in runs[1]}
+    comparison = greater(over_seeds(left), over_seeds(right), margin=check.margin)
+    verdict, over = _verdict(check, comparison), "images"
+    if len(pairs) >= RUNS:
+        (left, right), over = runs, "runs"
+        comparison = greater_by_run(left, right, margin=check.margin)
+        verdict = verdict if verdict == _verdict(check, comparison) else "undecided"
+    seeds = [len({seed for one in records for seed in one.seeds}) for records in (left, right)]
+    return Decision(claim, verdict, comparison, (seeds[0], seeds[1]), over)
 
 
-def _within(comparison: Comparison, margin: float) -> Literal["holds", "fails", "undecided"]:
+def _verdict(check: Check, comparison: Comparison) -> Verdict:
+    return comparison.verdict if check.relation == "greater" else _within(comparison, check.margin)
+
+
+def _within(comparison: Comparison, margin: float) -> Verdict:
     low, high = comparison.difference.low, comparison.difference.high
     if low is None or high is None:
         return "undecided"

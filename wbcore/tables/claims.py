@@ -17,7 +17,7 @@ def claims_table(records: Sequence[Record], notebook: str) -> pd.DataFrame:
     ○ marks a claim whose outcome its author knew when it was written down.
     """
     decisions = [decide(claim, records) for claim in load_claims() if claim.notebook == notebook]
-    names = ["claim", "test", "difference", "95 % interval", "images", "seeds", "verdict"]
+    names = ["claim", "test", "difference", "95 % interval", "over", "seeds", "verdict"]
     return pd.DataFrame([claim_row(decision) for decision in decisions], columns=names).set_index("claim")
 
 
@@ -27,11 +27,12 @@ def claim_row(decision: Decision) -> dict[str, str | int]:
     row: dict[str, str | int] = {
         "claim": f"{claim.wording[:-1]} ({claim.place})" + (" ○" if claim.known else ""),
         "test": _test(claim),
-        **dict.fromkeys(("difference", "95 % interval", "images", "seeds"), "–"),
+        **dict.fromkeys(("difference", "95 % interval", "over", "seeds"), "–"),
     }
     if claim.check is not None and decision.comparison is not None:
         unit = unit_of(claim.check.metric)
-        row |= difference_cells(decision.comparison, "difference", unit)
+        row |= difference_cells(decision.comparison, "difference", unit, over="over")
+        row["over"] = f"{row['over']}\N{NO-BREAK SPACE}{decision.over}"
         row["difference"] = f"{row['difference']} {unit.name}"
         row["seeds"] = f"{decision.seeds[0]} / {decision.seeds[1]}"
     return {**row, "verdict": decision.verdict}
