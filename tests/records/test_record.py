@@ -23,6 +23,9 @@ def test_round_trip(tmp_path):
     save_records(records, path)
     assert load_records(path) == records
     assert load_records(tmp_path) == records
+    assert path.read_text().count('"cutouts"') == 1  # what they share stands once
+    save_records([], path)
+    assert load_records(path) == []
 
 
 def test_only_record_files_of_a_folder_are_read(tmp_path):
@@ -32,7 +35,9 @@ def test_only_record_files_of_a_folder_are_read(tmp_path):
     assert {found.value for found in load_records(tmp_path)} == {0.4, 0.5}
 
 
-@pytest.mark.parametrize("content", [b"[{", b'{"a": 1}', b'[{"seeds": []}]', b"\xff\xfe\x00", b"[1]"])
+@pytest.mark.parametrize(
+    "content", [b"[{", b'{"a": 1}', b'{"common": {}, "records": [{"seeds": []}]}', b"\xff\xfe\x00", b"[1]"]
+)
 def test_a_damaged_file_is_named(tmp_path, content):
     path = tmp_path / "records.json"
     path.write_bytes(content)

@@ -57,14 +57,18 @@ _BY_IMAGE = ("values", "matches", "tallies")
 
 
 def save_records(records: Iterable[Record], path: Path | str) -> None:
-    """Write records as JSON, one per line inside a list so that differences can be read.
+    """Write records as JSON, one per line so that differences can be read, and once what all of them have in common.
 
     What they hold image by image is most of a file and nothing to read, so it stands there compressed: JSON, deflated,
     in the letters of base 85.
     Raises: InputError if the folder cannot be written or the disk is full; what was there stays.
     """
-    lines = [json.dumps(_packed(asdict(record)), sort_keys=True) for record in records]
-    write_bytes(path, ("[\n" + ",\n".join(lines) + "\n]\n").encode())
+    entries = [_packed(asdict(record)) for record in records]
+    first = entries[0] if entries else {}
+    common = {name: value for name, value in first.items() if all(entry[name] == value for entry in entries)}
+    own = [{name: value for name, value in entry.items() if name not in common} for entry in entries]
+    lines = ",\n".join(json.dumps(entry, sort_keys=True) for entry in own)
+    write_bytes(path, f'{{"common": {json.dumps(common, sort_keys=True)},\n"records": [\n{lines}\n]}}\n'.encode())
 
 
 def _packed(entry: dict[str, Any]) -> dict[str, Any]:
@@ -86,8 +90,8 @@ def load_records(path: Path | str = RESULTS) -> list[Record]:
     found = []
     for file in [path] if path.is_file() else sorted(path.rglob("records*.json")):
         try:
-            entries = json.loads(file.read_text(encoding="utf-8"))
-            found += [_record(entry) for entry in entries]
+            content = json.loads(file.read_text(encoding="utf-8"))
+            found += [_record(content["common"] | entry) for entry in content["records"]]
         except (ValueError, TypeError, KeyError, AttributeError, zlib.error) as error:
             raise InputError(f"{file} holds no records ({error}): write it again with `wbcore evaluate`") from error
     return found
