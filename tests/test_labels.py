@@ -24,6 +24,8 @@ from wbcore.profiles import profile
         ("crate_layer3", "CRATE, layer 3"),
         ("vit_tiny_pretrained_ttr_stock", "ViT-Ti/16, test-time register: as published"),
         ("crate_reg4_projections", "CRATE, 4 registers: projections"),
+        ("crate_gpu_imagenette", "CRATE, 12 layers, trained on Imagenette"),
+        ("crate_mhsa_gpu_cutouts", "CRATE-MHSA, 12 layers"),
         ("deit3_reg4", "DeiT-III ViT-B/16, 4 registers"),
     ],
 )

@@ -155,6 +155,8 @@ def label(model: str) -> str:
     if segmenter := segmenter_of(model):
         setting = f"{variant_label(segmenter.variant, segmenter.setting)}"
         return f"{DECODER_LABELS[segmenter.decoder]}, {backbone_label(segmenter.backbone)}, {setting}"
+    if large := re.fullmatch(r"(.+)_gpu(_imagenette|)(?:_cutouts|)", model):
+        return f"{label(large[1])}, 12 layers" + (", trained on Imagenette" if large[2] else "")
     if model.endswith("_imagenette"):
         return f"{label(model.removesuffix('_imagenette'))}, trained on Imagenette"
     if one := re.fullmatch(r"(.+)_(register|patches)(\d*)", model):
