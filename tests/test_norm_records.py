@@ -12,12 +12,14 @@ from tests.tiny import Photographs
 from wbcore import norm_recording
 from wbcore.cells import Place
 from wbcore.data.example import Example
+from wbcore.files import sha256
 from wbcore.metrics.norms import neighbour_cosine
 from wbcore.norm_recording import LAB, norm_cells
 from wbcore.norm_records import border, norm_records, read_norms
 from wbcore.recorded_networks import CURED, PRETRAINED, cured, fix
 from wbcore.records import select
 from wbcore.segmentation_study import VIT_TINY
+from wbcore.study import WEIGHTS
 
 THRESHOLD, IMAGES, SIDE, GRID = 50.0, 37, 18, (6, 6)
 CORNERS = (0, 5, 30, 35)
@@ -159,19 +161,24 @@ class TestCells:
         def subjects(data_root):
             return [(cell.subject, cell.data) for cell in norm_cells(Place(tmp_path, data_root, "cpu"))]
 
-        scenes = [(name, "cutouts") for name in LAB]
+        shipped = LAB[:4]
+        scenes = [(name, "cutouts") for name in shipped]
         assert subjects(None) == scenes
-        assert subjects(tmp_path) == [(name, "coco200") for name in LAB] + scenes
+        assert subjects(tmp_path) == [(name, "coco200") for name in shipped] + scenes
         weights = tmp_path / "weights" / VIT_TINY
         weights.parent.mkdir()
         weights.touch()
-        photographs = [(name, "coco200") for name in (*LAB, PRETRAINED, CURED)]
+        photographs = [(name, "coco200") for name in (*shipped, PRETRAINED, CURED)]
         assert subjects(tmp_path) == photographs + scenes
 
     def test_a_cell_measures_what_it_is_named_after(self, tmp_path, monkeypatch, dataset):
-        def backbone(_name, *, data_root):
-            assert data_root == tmp_path
+        def backbone(name, *, data_root):
+            assert (name, data_root) == ("vit_tiny", tmp_path)
             return planted(replace(CONFIG, image_size=SIDE)), {"name": "planted", "weights_sha256": 64 * "1"}
+
+        def network(path):
+            assert path.name == "vit_lab_patch8_72.safetensors"
+            return planted(replace(CONFIG, image_size=SIDE)), None
 
         opened = []
 
@@ -180,6 +187,7 @@ class TestCells:
             return dataset
 
         monkeypatch.setattr(norm_recording, "pretrained_backbone", backbone)
+        monkeypatch.setattr(norm_recording, "load_model", network)
         monkeypatch.setattr(norm_recording, "_images", images)
         Path(tmp_path / "weights").mkdir()
         (tmp_path / "weights" / VIT_TINY).touch()
@@ -191,4 +199,5 @@ class TestCells:
         assert shares[CURED].settings["threshold"] == shares[PRETRAINED].settings["threshold"]
         assert shares[CURED].settings["moved"][0][:2] == [LAYER + 1, UNIT]
         assert [share.seeds for share in shares.values()] == [(), (), (0,)]
-        assert shares["vit"].weights_sha256 == 64 * "1"
+        assert shares[PRETRAINED].weights_sha256 == 64 * "1"
+        assert shares["vit"].weights_sha256 == sha256(WEIGHTS / "vit_lab_patch8_72.safetensors")
