@@ -70,7 +70,9 @@ def curves_over_layers(
     return found
 
 
-def norm_table(records: Sequence[Record], metrics: Sequence[tuple[str, str]]) -> pd.DataFrame:
+def norm_table(
+    records: Sequence[Record], metrics: Sequence[tuple[str, str]], *, models: Sequence[str] = SUBJECTS
+) -> pd.DataFrame:
     """Metrics after the last layer; ``metrics`` are pairs of metric and its name, rows are models on data sets.
 
     Of the metrics by layer, the last layer is shown.
@@ -81,7 +83,7 @@ def norm_table(records: Sequence[Record], metrics: Sequence[tuple[str, str]]) ->
         if step_of(one.model).kind == "layer"
     }
     rows = {}
-    for model in SUBJECTS:
+    for model in models:
         for data in dict.fromkeys(one.data for one in select(records, model=model)):
             found = [
                 (select(records, model=model, data=data, metric=metric) or [from_layers[model, data, metric]])[0]
