@@ -92,7 +92,7 @@ tables.order_table(recorded, ("crate", "vit"), readings)
 # %% [markdown]
 # ## Three training runs
 #
-# An interval over images says nothing of another training run.  So each network, CRATE-sth of {ref}`chapter-fig13` too, was
+# An interval over images says nothing of another training run.  So each network, CRATE-sth of {ref}`chapter-variants` too, was
 # trained three times, from other initial weights and on other scenes; runs of one seed see the same scenes.  Of three runs an
 # interval is wide: Student's t stretches their standard error by 4.3.
 
