@@ -21,8 +21,9 @@ import time
 from dataclasses import replace
 from statistics import fmean
 
-from wbcore import evaluate, plots, profiles, recording, records, subjects, tables
+from wbcore import evaluate, plots, profiles, records, subjects, tables
 from wbcore.data.cutouts import CutoutScenes
+from wbcore.recording import sources
 
 started = time.monotonic()
 plots.use_style()
@@ -46,9 +47,9 @@ models = chosen.subjects(("crate", "vit"), data_root=data_root, device=device)
 size = chosen.figure_size
 scene = CutoutScenes("segmentation", size=size, count=20, seed=seed)[1]
 by_sigma, by_share = {"clean": scene}, {"clean": scene}
-for sigma in recording.NOISE_SIGMAS:
+for sigma in sources.NOISE_SIGMAS:
     by_sigma[f"σ = {sigma}"] = evaluate.noisy_example(scene, sigma=sigma, share=0.5, seed=seed)
-for share in recording.NOISE_SHARES:
+for share in sources.NOISE_SHARES:
     by_share[f"{share} %"] = evaluate.noisy_example(scene, sigma=75, share=share / 100, seed=seed)
 
 # %% mystnb={"figure": {"name": "fig-noise-sigma-heads", "caption": "CRATE: noise of growing σ on half of the pixels. Heads across, noise levels down."}, "image": {"alt": "Five rows, from the clean picture to noise of σ = 75 on half of its pixels; in each the picture and the attention of CRATE's six heads as a glow over it, with the IoU of each."}}
@@ -79,13 +80,10 @@ plots.plt.show()
 recorded = records.load_records(records.RESULTS / "fig11_12_noise")
 data = [one for one in ("cutouts", "weizmann") if records.select(recorded, data=one)]
 recorded += records.select(records.load_records(records.RESULTS / "table2"), model="centred_blob")
-rules = {
-    "attention_miou/mass60/layer-2": "60 % of the mass",
-    "attention_miou/entries20/layer-2": "20 % of the entries",
-}
+rules = {"attention_miou/mass60/layer-2": "60 % of the mass", "attention_miou/entries20/layer-2": "20 % of the entries"}
 axes = {
-    "σ (grey levels), half of the pixels": ("_sigma{}_share50", recording.NOISE_SIGMAS),
-    "noisy pixels (%), σ = 75": ("_sigma75_share{}", recording.NOISE_SHARES),
+    "σ (grey levels), half of the pixels": ("_sigma{}_share50", sources.NOISE_SIGMAS),
+    "noisy pixels (%), σ = 75": ("_sigma75_share{}", sources.NOISE_SHARES),
 }
 panels = {
     axis: {

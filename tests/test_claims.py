@@ -9,7 +9,7 @@ from wbcore.claims import Check, Claim, decide, load_claims
 from wbcore.errors import InputError
 from wbcore.files import ROOT
 from wbcore.labels import data_label
-from wbcore.recording import ARTEFACTS
+from wbcore.recording.artefacts import ARTEFACTS
 from wbcore.records import load_records
 
 MIOU = "attention_miou/mass60/layer-1"

@@ -5,9 +5,10 @@ from dataclasses import asdict
 import pytest
 
 from tests import tiny
-from wbcore import cli, recording, study
+from wbcore import cli, study
 from wbcore.checkpoints import ModelCard, read_card, save_model
 from wbcore.models import zoo
+from wbcore.recording import artefacts
 from wbcore.records import load_records
 
 
@@ -63,7 +64,7 @@ def test_evaluate(weights, tmp_path, capsys):
 def test_study(monkeypatch, capsys):
     monkeypatch.setattr(study, "run_study", lambda *_arguments, **_options: 3)
     monkeypatch.setattr(study, "ship", lambda _name: ["a.safetensors"])
-    monkeypatch.setattr(recording, "record_artefact", lambda *_arguments, **_options: ["records.json"])
+    monkeypatch.setattr(artefacts, "record_artefact", lambda *_arguments, **_options: ["records.json"])
     assert cli.main(["study", "table2", "--minutes", "1"]) == 0
     assert capsys.readouterr().out.splitlines() == ["shipped a.safetensors", "3 cells left", "measured records.json"]
     assert cli.main(["study", "table2", "--minutes", "1", "--train-only"]) == 0

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from wbcore import segmentation_study, speed
+from wbcore import segmentation_study
 from wbcore.cells import Place
 from wbcore.checkpoints import ModelCard, save_model
 from wbcore.data.example import Example
@@ -17,8 +17,10 @@ from wbcore.errors import InputError
 from wbcore.metrics.segmentation_cost import dense_ledger, segmentation_ledger
 from wbcore.models.backbone import BackboneConfig
 from wbcore.models.dovit import DoViT, Policy, SegmenterConfig
+from wbcore.recording import speed_recording
+from wbcore.recording.speed_recording import scenery_cells
 from wbcore.segmentation_study import cells
-from wbcore.speed import Timings, macs_ratio, speed_cells, speed_records, timed_images, timings
+from wbcore.speed import Timings, macs_ratio, speed_records, timed_images, timings
 
 DOVIT = Policy("confidence", threshold=0.5)
 
@@ -163,15 +165,21 @@ def trained(model, tmp_path, monkeypatch):
             config = dataclasses.replace(model.config, policy=cell.policy)
             card = ModelCard(name=cell.name, config=dataclasses.asdict(config))
             save_model(DoViT(config), cell.weights(tmp_path), card)
-    monkeypatch.setattr(speed, "measured_on", lambda *_: Ramps(*[(19, 23)] * 3))
-    monkeypatch.setattr(speed, "SIZES", (speed.Size(1, 2, 1, sweep=True), speed.Size(2, 2, 1, sweep=False)))
-    scenery = dataclasses.replace(speed.SCENERIES["scenes"], crop=(16, 16))
-    monkeypatch.setattr(speed, "SCENERIES", {"scenes": scenery, "street": speed.SCENERIES["street"]})
+    monkeypatch.setattr(speed_recording, "measured_on", lambda *_: Ramps(*[(19, 23)] * 3))
+    monkeypatch.setattr(
+        speed_recording,
+        "SIZES",
+        (speed_recording.Size(1, 2, 1, sweep=True), speed_recording.Size(2, 2, 1, sweep=False)),
+    )
+    scenery = dataclasses.replace(speed_recording.SCENERIES["scenes"], crop=(16, 16))
+    monkeypatch.setattr(
+        speed_recording, "SCENERIES", {"scenes": scenery, "street": speed_recording.SCENERIES["street"]}
+    )
     return tmp_path
 
 
 def test_trained_models_are_timed_at_two_sizes(trained):
-    found = {cell.subject: cell for cell in speed_cells("scenes", Place(trained, None, "cpu"))}
+    found = {cell.subject: cell for cell in scenery_cells("scenes", Place(trained, None, "cpu"))}
     assert list(found) == [f"setr_vit_{variant}" for variant in ("dovit", "dense", "dyvit")]
     cell = found["setr_vit_dyvit"]
     assert cell.file(Path()).name == "records-setr_vit_dyvit-seed0-cutouts_stuff-cpu-float32.json"
@@ -184,11 +192,11 @@ def test_trained_models_are_timed_at_two_sizes(trained):
 def test_every_device_and_precision_has_files_of_its_own(trained):
     files = [
         cell.file(Path()).name
-        for device in speed.PRECISIONS
-        for cell in speed_cells("scenes", Place(trained, None, device))
+        for device in speed_recording.PRECISIONS
+        for cell in scenery_cells("scenes", Place(trained, None, device))
     ]
     assert len(set(files)) == len(files) == 3 * 3
 
 
 def test_nothing_is_timed_where_there_are_no_photographs(trained):
-    assert list(speed_cells("street", Place(trained, None, "cpu"))) == []
+    assert list(scenery_cells("street", Place(trained, None, "cpu"))) == []

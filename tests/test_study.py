@@ -9,13 +9,14 @@ from safetensors.torch import load_file
 
 from tests import tiny
 from tests.data import labelled
-from wbcore import recipes, recognition, recording, study
+from wbcore import recipes, recognition, study
 from wbcore.checkpoints import load_model, read_card, read_safetensors
 from wbcore.errors import InputError
 from wbcore.evaluate import Measurement
 from wbcore.files import sha256
 from wbcore.models import zoo
 from wbcore.recipes import Recipe
+from wbcore.recording import artefacts, foreground_recording, objective_recording, sources, study_recording
 from wbcore.records import load_records
 
 NAMES = ("crate_small_patch8", "vit_small_patch8")
@@ -42,12 +43,12 @@ def runs(tmp_path, monkeypatch):
     monkeypatch.setattr(study, "WEIGHTS", tmp_path / "weights")
 
     def cells(place):
-        yield from recording.segmentations(
-            recording.ablation("mini", place), measured_on, ("attention", "maskcut"), place
+        yield from study_recording.segmentations(
+            sources.ablation("mini", place), measured_on, ("attention", "maskcut"), place
         )
-        yield from recording.recognitions("mini", place)
+        yield from study_recording.recognitions("mini", place)
 
-    monkeypatch.setitem(recording.ARTEFACTS, "mini", cells)
+    monkeypatch.setitem(artefacts.ARTEFACTS, "mini", cells)
     monkeypatch.setattr(recognition, "SCENES", 20)
     monkeypatch.setattr(recognition, "top1_share", lambda *_arguments: 0.25)
     monkeypatch.setattr(study, "top1_share", lambda *_arguments: 0.25)
@@ -92,7 +93,7 @@ def test_a_study_from_end_to_end(runs, tmp_path):
     # A shipped model stands for its cell where the runs are gone.
     assert [cell[:2] for cell in study.finished_cells("mini", tmp_path / "elsewhere")] == [(0, one) for one in NAMES]
 
-    written = recording.record_artefact("mini", runs=runs, results=tmp_path / "results")
+    written = artefacts.record_artefact("mini", runs=runs, results=tmp_path / "results")
     names = {path.name for path in written}
     subjects = ("centred_blob", "random_heads-seed0", "untrained_crate-seed0", "untrained_vit-seed0")
     cells = ("crate-seed0", "crate_seed1", "vit-seed0", "vit_seed1")
@@ -105,33 +106,33 @@ def test_a_study_from_end_to_end(runs, tmp_path):
     for record in top1:
         assert record.low < record.value == 0.25 < record.high
     assert {record.seeds for record in top1} == {(0,), (1,)}
-    assert recording.record_artefact("mini", runs=runs, results=tmp_path / "results") == []
+    assert artefacts.record_artefact("mini", runs=runs, results=tmp_path / "results") == []
 
 
 @pytest.mark.parametrize(
-    ("sources", "kinds", "names"),
+    ("subjects", "kinds", "names"),
     [
-        (recording.by_layer, ("attention",), {"crate_layer1", "crate_layer2", "vit_layer1", "vit_layer2"}),
-        (recording.by_epoch, ("maskcut",), {"crate_epoch1", "crate_epoch2", "vit_epoch1", "vit_epoch2"}),
+        (sources.by_layer, ("attention",), {"crate_layer1", "crate_layer2", "vit_layer1", "vit_layer2"}),
+        (sources.by_epoch, ("maskcut",), {"crate_epoch1", "crate_epoch2", "vit_epoch1", "vit_epoch2"}),
         (
-            recording.by_noise,
+            sources.by_noise,
             ("attention",),
             {"crate", "vit"}
             | {f"{m}_sigma{a}_share{b}" for m in ("crate", "vit") for a, b in ((75, 10), (75, 50), (10, 50))},
         ),
     ],
 )
-def test_what_the_figures_show_is_recorded_from_the_trained_models(runs, tmp_path, monkeypatch, sources, kinds, names):
+def test_what_the_figures_show_is_recorded_from_the_trained_models(runs, tmp_path, monkeypatch, subjects, kinds, names):
     assert study.run_study("mini", minutes=math.inf, runs=runs) == 0
-    monkeypatch.setattr(recording, "NOISE_SIGMAS", (10,))
-    monkeypatch.setattr(recording, "NOISE_SHARES", (10, 50))
+    monkeypatch.setattr(sources, "NOISE_SIGMAS", (10,))
+    monkeypatch.setattr(sources, "NOISE_SHARES", (10, 50))
     measured_on = (Measurement("cutouts", "segmentation", 24, 5),)
     monkeypatch.setitem(
-        recording.ARTEFACTS,
+        artefacts.ARTEFACTS,
         "figure",
-        lambda place: recording.segmentations(sources("mini", place), measured_on, kinds, place),
+        lambda place: study_recording.segmentations(subjects("mini", place), measured_on, kinds, place),
     )
-    recording.record_artefact("figure", runs=runs, results=tmp_path / "results")
+    artefacts.record_artefact("figure", runs=runs, results=tmp_path / "results")
     records = load_records(tmp_path / "results")
     assert {record.model for record in records} >= names
     assert {record.metric.split("_")[0] for record in records} == set(kinds)
@@ -140,10 +141,11 @@ def test_what_the_figures_show_is_recorded_from_the_trained_models(runs, tmp_pat
 
 def test_the_objective_is_recorded_layer_by_layer(runs, tmp_path, monkeypatch):
     assert study.run_study("mini", minutes=math.inf, runs=runs, only=NAMES[0]) == 0
-    first_seed = recording._first_seed
-    monkeypatch.setattr(recording, "lab_data", lambda *_: (Measurement("cutouts", "segmentation", 24, 5),))
-    monkeypatch.setattr(recording, "_first_seed", lambda _study, place, variants: first_seed("mini", place, variants))
-    recording.record_artefact("eq2_objective_by_layer", runs=runs, results=tmp_path / "results")
+    monkeypatch.setattr(objective_recording, "lab_data", lambda *_: (Measurement("cutouts", "segmentation", 24, 5),))
+    monkeypatch.setattr(
+        objective_recording, "first_seed", lambda _study, place, variants: sources.first_seed("mini", place, variants)
+    )
+    artefacts.record_artefact("eq2_objective_by_layer", runs=runs, results=tmp_path / "results")
     records = load_records(tmp_path / "results")
     assert {(one.metric, one.model) for one in records} == {
         (metric, f"crate_layer{layer}") for metric in ("subspace_coding_rate", "nonzero_share") for layer in (1, 2)
@@ -155,10 +157,9 @@ def test_the_objective_is_recorded_layer_by_layer(runs, tmp_path, monkeypatch):
 
 def test_the_components_foreground_is_recorded(runs, tmp_path, monkeypatch):
     assert study.run_study("mini", minutes=math.inf, runs=runs) == 0
-    first_seed = recording._first_seed
-    monkeypatch.setattr(recording, "lab_data", lambda *_: (Measurement("cutouts", "segmentation", 24, 5),))
-    monkeypatch.setattr(recording, "_first_seed", lambda _study, place: first_seed("mini", place))
-    recording.record_artefact("fig3_pca", runs=runs, results=tmp_path / "results")
+    monkeypatch.setattr(foreground_recording, "lab_data", lambda *_: (Measurement("cutouts", "segmentation", 24, 5),))
+    monkeypatch.setattr(foreground_recording, "first_seed", lambda _study, place: sources.first_seed("mini", place))
+    artefacts.record_artefact("fig3_pca", runs=runs, results=tmp_path / "results")
     records = load_records(tmp_path / "results")
     models = {"crate": (0,), "vit": (0,), "untrained_crate": (0,), "untrained_vit": (0,), "centred_blob": ()}
     assert {one.model: one.seeds for one in records} == models
@@ -178,8 +179,8 @@ def transfer(runs, monkeypatch, tmp_path):
     scratch = replace(fine_tuned, start=None, shipped=())
     monkeypatch.setitem(study.STUDIES, "mini_transfer_scratch", scratch)
     for name, ending in (("mini_transfer", ""), ("mini_transfer_scratch", "_scratch")):
-        cells = partial(recording.recognitions, name, ending=ending)
-        monkeypatch.setitem(recording.ARTEFACTS, name, cells)
+        cells = partial(study_recording.recognitions, name, ending=ending)
+        monkeypatch.setitem(artefacts.ARTEFACTS, name, cells)
     return runs
 
 
@@ -207,8 +208,8 @@ def test_fine_tuning_from_end_to_end(transfer, tmp_path):
 
     results = tmp_path / "results"
     for name in ("mini_transfer", "mini_transfer_scratch"):
-        assert recording.record_artefact(name, runs=transfer, results=results) == []  # no photographs, no records
-        recording.record_artefact(name, runs=transfer, results=results, data_root=tmp_path)
+        assert artefacts.record_artefact(name, runs=transfer, results=results) == []  # no photographs, no records
+        artefacts.record_artefact(name, runs=transfer, results=results, data_root=tmp_path)
     found = {record.model: record for record in load_records(results)}
     assert set(found) == {"crate", "crate_scratch"}
     assert {(one.data, one.metric, one.n) for one in found.values()} == {("cifar10", "top1", 3)}
@@ -224,12 +225,12 @@ def test_fine_tuning_and_its_control_differ_in_the_start_alone():
 
 
 def test_every_study_is_recorded():
-    assert set(study.STUDIES) <= set(recording.ARTEFACTS)
+    assert set(study.STUDIES) <= set(artefacts.ARTEFACTS)
 
 
 def test_nothing_is_recorded_for_an_unknown_name():
     with pytest.raises(InputError, match="nothing is recorded for 'fig6': did you mean fig6_depth"):
-        recording.record_artefact("fig6")
+        artefacts.record_artefact("fig6")
 
 
 def test_a_cell_that_was_cut_short_goes_on(runs, monkeypatch):

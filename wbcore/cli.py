@@ -211,7 +211,7 @@ def _study(arguments: argparse.Namespace) -> int:
             print(f"shipped {path}")
         print(f"{left} cells left" if left else "all cells are trained")
     if not arguments.train_only:
-        from wbcore.recording import DOVIT, record_artefact
+        from wbcore.recording.artefacts import DOVIT, record_artefact
 
         for name in DOVIT.get(arguments.name, (arguments.name,)):
             for path in record_artefact(name, data_root=arguments.data_root, device=arguments.device):

@@ -3,24 +3,21 @@
 The two take turns, batch by batch, so that their ratio means something on a machine that does other work too.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from wbcore.cells import Cell, Place
-from wbcore.checkpoints import load_segmenter
 from wbcore.data.example import Dataset
 from wbcore.data.segmentation_batches import to_size
 from wbcore.data.views import subset
 from wbcore.errors import InputError
-from wbcore.files import sha256
 from wbcore.metrics.intervals import Interval, bootstrap
 from wbcore.metrics.segmentation_cost import dense_ledger, segmentation_ledger
 from wbcore.metrics.timing import throughput
@@ -28,32 +25,12 @@ from wbcore.models.dovit import DoViT, Policy
 from wbcore.records import Record
 from wbcore.records.measured import common_fields
 from wbcore.segmentation import describe
-from wbcore.segmentation_recording import measured_on, policies
-from wbcore.segmentation_study import SCENERIES, SegmentationCell, cells
 
 GROUP = 8
 """Images of a timing."""
 MODES = {"throughput": GROUP, "fps": 1}
 """What is measured, and how many of them go through the model at once."""
-PRECISIONS = {"cpu": ("float32",), "cuda": ("float32", "bfloat16")}
-"""What is recorded on a device; ``bfloat16`` is torch's autocast."""
-TIMED = ("dense", "dovit", "dyvit")
-"""The variants whose speed is recorded."""
 DENSE = Policy()
-
-
-class Size(NamedTuple):
-    """At what size the images of a scenery are timed, and how many."""
-
-    factor: int
-    """Times the size at which the models were trained."""
-    images: int
-    repeats: int
-    sweep: bool
-    """Whether every policy is timed, or each model only with its own."""
-
-
-SIZES = (Size(1, images=24, repeats=2, sweep=True), Size(2, images=8, repeats=4, sweep=False))
 
 
 @dataclass(frozen=True)
@@ -204,42 +181,4 @@ def speed_records(
             )
             for metric, (interval, kind) in shown.items()
         ]
-    return records
-
-
-def speed_cells(scenery: str, place: Place) -> Iterator[Cell]:
-    """Every trained dense, DoViT and DyViT model of a scenery, timed on a device under its policies at two sizes.
-
-    Nothing where the scenery's data are not at hand.
-    """
-    found = SCENERIES[scenery]
-    if found.data != "cutouts_stuff" and place.data_root is None:
-        return
-    for cell in cells():
-        if cell.scenery == scenery and cell.variant in TIMED and cell.weights(place.runs).is_file():
-            for precision in PRECISIONS[place.device]:
-                measure = partial(_measure, cell, place, precision)
-                yield Cell(cell.model_name, cell.seed, f"{found.data}-{place.device}-{precision}", measure)
-
-
-def _measure(cell: SegmentationCell, place: Place, precision: str, command: str) -> list[Record]:
-    scenery, weights = SCENERIES[cell.scenery], cell.weights(place.runs)
-    model, _ = load_segmenter(weights, device=place.device)
-    patch, depth = model.config.backbone.patch_size, model.config.backbone.depth
-    dataset, records = measured_on(cell.scenery, place.data_root), []
-    for size in SIZES:
-        rows, cols = (size.factor * side for side in scenery.crop)
-        every = policies(cell, patches=-(-rows // patch) * -(-cols // patch), depth=depth)
-        runs = {ending: policy for ending, policy in every.items() if size.sweep or policy == cell.policy}
-        records += speed_records(
-            model,
-            timed_images(dataset, size.images, shorter=min(rows, cols)),
-            {cell.model_name + ending: policy for ending, policy in runs.items()},
-            data=scenery.data,
-            command=command,
-            repeats=size.repeats,
-            precision=precision,
-            seed=cell.seed,
-            weights_sha256=sha256(weights),
-        )
     return records

@@ -1,0 +1,1 @@
+"""What is recorded for the book: subjects, data and settings of every artefact, in cells of one file each."""
