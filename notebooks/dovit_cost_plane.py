@@ -19,8 +19,10 @@ limit = None
 # %%
 import time
 
-from wbcore import cost_plots, plots, profiles, records, speed
-from wbcore import segmentation_curves as curves
+from wbcore import plots, profiles, records
+from wbcore.figures import cost_plots
+from wbcore.measuring import speed
+from wbcore.tables import segmentation_curves as curves
 
 started = time.monotonic()
 plots.use_style()

@@ -22,14 +22,15 @@ image = 6
 # %%
 import time
 
-from wbcore import plots, profiles, token_use
-from wbcore import segmentation_plots as pictures
+from wbcore import plots, profiles
+from wbcore.figures import segmentation_plots as pictures
+from wbcore.figures.pipeline_diagram import pipeline_diagram
 from wbcore.listing import listing
+from wbcore.measuring import token_use
+from wbcore.measuring.segmentation import segment
 from wbcore.metrics.segmentation_cost import dense_ledger
 from wbcore.models import token_pass
 from wbcore.models.dovit import DoViT, Policy
-from wbcore.pipeline_diagram import pipeline_diagram
-from wbcore.segmentation import segment
 
 started = time.monotonic()
 plots.use_style()

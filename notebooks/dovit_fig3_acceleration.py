@@ -20,8 +20,11 @@ limit = None
 # %%
 import time
 
-from wbcore import cost_plots, plots, profiles, segmentation_tables, speed, tables
-from wbcore import segmentation_curves as curves
+from wbcore import plots, profiles, tables
+from wbcore.figures import cost_plots
+from wbcore.measuring import speed
+from wbcore.tables import segmentation_curves as curves
+from wbcore.tables import segmentation_tables
 
 started = time.monotonic()
 plots.use_style()

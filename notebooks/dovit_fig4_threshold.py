@@ -20,17 +20,12 @@ limit = None
 import time
 from dataclasses import replace
 
-from wbcore import (
-    cost_plots,
-    plots,
-    profiles,
-    records,
-    segmentation,
-    segmentation_recording,
-    segmentation_tables,
-    tables,
-)
-from wbcore import segmentation_curves as curves
+from wbcore import plots, profiles, records, tables
+from wbcore.figures import cost_plots
+from wbcore.measuring import segmentation
+from wbcore.recording import segmentation_recording
+from wbcore.tables import segmentation_curves as curves
+from wbcore.tables import segmentation_tables
 
 started = time.monotonic()
 plots.use_style()

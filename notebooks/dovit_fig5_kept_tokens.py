@@ -22,8 +22,11 @@ images = [6, 7, 14, 23]
 # %%
 import time
 
-from wbcore import plots, profiles, records, segmentation, token_charts, token_records, token_use
-from wbcore import segmentation_plots as pictures
+from wbcore import plots, profiles, records
+from wbcore.figures import segmentation_plots as pictures
+from wbcore.figures import token_charts
+from wbcore.measuring import segmentation, token_use
+from wbcore.tables import token_records
 
 started = time.monotonic()
 plots.use_style()

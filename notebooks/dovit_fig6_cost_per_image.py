@@ -22,9 +22,12 @@ threshold = None
 import time
 from dataclasses import replace
 
-from wbcore import plots, profiles, records, token_charts, token_records, token_use
+from wbcore import plots, profiles, records
+from wbcore.figures import token_charts
+from wbcore.measuring import token_use
+from wbcore.measuring.segmentation import segment
 from wbcore.metrics.segmentation_cost import dense_ledger
-from wbcore.segmentation import segment
+from wbcore.tables import token_records
 
 started = time.monotonic()
 plots.use_style()

@@ -20,7 +20,8 @@ limit = None
 # %%
 import time
 
-from wbcore import profiles, records, segmentation_tables, tables
+from wbcore import profiles, records, tables
+from wbcore.tables import segmentation_tables
 
 started = time.monotonic()
 chosen = profiles.profile(profile)

@@ -19,8 +19,11 @@ limit = None
 # %%
 import time
 
-from wbcore import plots, profiles, records, segmentation, segmentation_plots, segmentation_tables, tables
+from wbcore import plots, profiles, records, tables
 from wbcore.data.cutout_stuff import CutoutStuffScenes, stuff_kinds
+from wbcore.figures import segmentation_plots
+from wbcore.measuring import segmentation
+from wbcore.tables import segmentation_tables
 
 started = time.monotonic()
 plots.use_style()

@@ -20,7 +20,9 @@ limit = None
 import time
 from dataclasses import replace
 
-from wbcore import profiles, records, segmentation, segmentation_tables, tables
+from wbcore import profiles, records, tables
+from wbcore.measuring import segmentation
+from wbcore.tables import segmentation_tables
 
 started = time.monotonic()
 chosen = profiles.profile(profile)

@@ -20,8 +20,9 @@ limit = None
 # %%
 import time
 
-from wbcore import objective, plots, profiles
+from wbcore import plots, profiles
 from wbcore.checkpoints import load_model
+from wbcore.measuring import objective
 from wbcore.metrics.intervals import bootstrap_mean, paired_difference
 from wbcore.showing import resize
 

@@ -21,11 +21,12 @@ photograph = "cat"
 # %%
 import time
 
-from wbcore import evaluate, objective, plots, profiles, showing
+from wbcore import evaluate, plots, profiles, showing
 from wbcore.checkpoints import load_model
 from wbcore.data.cutouts import photographs
-from wbcore.diagram import layer_diagram
-from wbcore.stages import by_use, layer_stages
+from wbcore.figures.diagram import layer_diagram
+from wbcore.measuring import objective
+from wbcore.measuring.stages import by_use, layer_stages
 from wbcore.subjects import model_subject
 
 started = time.monotonic()

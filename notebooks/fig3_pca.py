@@ -21,9 +21,10 @@ figure_size = 216
 # %%
 import time
 
-from wbcore import components, plots, profiles, records, tables
+from wbcore import plots, profiles, records, tables
 from wbcore.checkpoints import load_model
 from wbcore.data.cutouts import CutoutScenes
+from wbcore.measuring import components
 from wbcore.metrics.pca import RULES
 
 started = time.monotonic()

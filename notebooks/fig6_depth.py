@@ -23,9 +23,10 @@ figure_size = 216
 import time
 from statistics import fmean
 
-from wbcore import components, plots, profiles, records, tables
+from wbcore import plots, profiles, records, tables
 from wbcore.checkpoints import load_model
 from wbcore.data.cutouts import photographs
+from wbcore.measuring import components
 from wbcore.subjects import model_subject
 
 started = time.monotonic()

@@ -21,8 +21,10 @@ limit = None
 import time
 from statistics import fmean
 
-from wbcore import outlier_plots, outlier_tables, plots, profiles, records, tables
-from wbcore.outlier_segmentation import Recorder, read_attention
+from wbcore import plots, profiles, records, tables
+from wbcore.figures import outlier_plots
+from wbcore.measuring.outlier_segmentation import Recorder, read_attention
+from wbcore.tables import outlier_tables
 
 started = time.monotonic()
 plots.use_style()

@@ -27,8 +27,10 @@ limit = None
 # %%
 import time
 
-from wbcore import evaluate, norm_plots, norm_records, plots, profiles, records, tables
+from wbcore import evaluate, plots, profiles, records, tables
 from wbcore.data.cutouts import photographs
+from wbcore.figures import norm_plots
+from wbcore.measuring import norm_records
 from wbcore.metrics.norms import valley_threshold
 from wbcore.subjects import model_subject
 

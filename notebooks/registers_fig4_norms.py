@@ -21,8 +21,10 @@ limit = None
 # %%
 import time
 
-from wbcore import norm_plots, norm_records, plots, profiles, records, tables
+from wbcore import plots, profiles, records, tables
 from wbcore.checkpoints import load_model
+from wbcore.figures import norm_plots
+from wbcore.measuring import norm_records
 from wbcore.metrics.intervals import bootstrap_mean
 
 started = time.monotonic()

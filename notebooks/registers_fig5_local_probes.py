@@ -27,7 +27,9 @@ limit = None
 # %%
 import time
 
-from wbcore import plots, probe_plots, probe_records, profiles, records, tables
+from wbcore import plots, profiles, records, tables
+from wbcore.figures import probe_plots
+from wbcore.measuring import probe_records
 from wbcore.metrics.norms import valley_threshold
 
 started = time.monotonic()

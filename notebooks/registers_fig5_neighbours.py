@@ -20,7 +20,9 @@ limit = None
 # %%
 import time
 
-from wbcore import norm_plots, norm_records, plots, profiles, records, tables
+from wbcore import plots, profiles, records, tables
+from wbcore.figures import norm_plots
+from wbcore.measuring import norm_records
 from wbcore.metrics.intervals import paired_difference
 from wbcore.metrics.norms import image_means
 

@@ -24,8 +24,10 @@ limit = None
 # %%
 import time
 
-from wbcore import evaluate, plots, prefix_plots, prefix_records, profiles, records, tables
+from wbcore import evaluate, plots, profiles, records, tables
 from wbcore.data.cutouts import photographs
+from wbcore.figures import prefix_plots
+from wbcore.measuring import prefix_records
 
 started = time.monotonic()
 plots.use_style()

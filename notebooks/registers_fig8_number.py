@@ -19,8 +19,9 @@ limit = None
 # %%
 import time
 
-from wbcore import evaluate, plots, prefix_plots, profiles, records, tables
+from wbcore import evaluate, plots, profiles, records, tables
 from wbcore.data.cutouts import photographs
+from wbcore.figures import prefix_plots
 from wbcore.models import model_config
 from wbcore.subjects import model_subject
 

@@ -27,8 +27,10 @@ limit = None
 # %%
 import time
 
-from wbcore import plots, probe_plots, probe_records, profiles, records, tables
-from wbcore.recognition import recorded_as
+from wbcore import plots, profiles, records, tables
+from wbcore.figures import probe_plots
+from wbcore.measuring import probe_records
+from wbcore.measuring.recognition import recorded_as
 
 started = time.monotonic()
 plots.use_style()

@@ -26,7 +26,9 @@ limit = None
 # %%
 import time
 
-from wbcore import linear_records, lost_plots, plots, profiles, records, tables
+from wbcore import plots, profiles, records, tables
+from wbcore.figures import lost_plots
+from wbcore.measuring import linear_records
 
 started = time.monotonic()
 plots.use_style()

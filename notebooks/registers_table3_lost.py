@@ -27,8 +27,10 @@ limit = None
 # %%
 import time
 
-from wbcore import evaluate, lost_plots, lost_records, lost_sweep, plots, profiles, records, tables
+from wbcore import evaluate, plots, profiles, records, tables
 from wbcore.data.cutouts import CutoutScenes, photographs
+from wbcore.figures import lost_plots
+from wbcore.measuring import lost_records, lost_sweep
 
 started = time.monotonic()
 plots.use_style()

@@ -29,9 +29,11 @@ limit = None
 import time
 from statistics import fmean
 
-from wbcore import evaluate, outlier_plots, outlier_tables, plots, profiles, records, tables
-from wbcore.outlier_segmentation import Recorder, read_attention
+from wbcore import evaluate, plots, profiles, records, tables
+from wbcore.figures import outlier_plots
+from wbcore.measuring.outlier_segmentation import Recorder, read_attention
 from wbcore.subjects import model_subject
+from wbcore.tables import outlier_tables
 
 started = time.monotonic()
 plots.use_style()

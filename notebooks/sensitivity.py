@@ -21,10 +21,11 @@ import time
 from dataclasses import replace
 from statistics import fmean
 
-from wbcore import plots, profiles, records, sensitivity, tables
-from wbcore import sensitivity_plots as figures
-from wbcore import sensitivity_recording as recording
-from wbcore import sensitivity_records as readings
+from wbcore import plots, profiles, records, tables
+from wbcore.figures import sensitivity_plots as figures
+from wbcore.measuring import sensitivity
+from wbcore.measuring import sensitivity_records as readings
+from wbcore.recording import sensitivity_recording as recording
 
 started = time.monotonic()
 plots.use_style()

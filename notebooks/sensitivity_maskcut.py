@@ -20,9 +20,11 @@ limit = None
 import time
 from dataclasses import replace
 
-from wbcore import evaluate, maskcut_plots, maskcut_tables, plots, profiles, records, tables
+from wbcore import evaluate, plots, profiles, records, tables
 from wbcore.data.cutouts import photographs
-from wbcore.maskcut_recording import BASELINES, TRAINED, UNTRAINED, settings_of
+from wbcore.figures import maskcut_plots
+from wbcore.recording.maskcut_recording import BASELINES, TRAINED, UNTRAINED, settings_of
+from wbcore.tables import maskcut_tables
 
 started = time.monotonic()
 plots.use_style()

@@ -22,9 +22,10 @@ figure_size = 216
 import time
 from dataclasses import replace
 
-from wbcore import claims, evaluate, maskcut_tables, plots, profiles, records, tables
+from wbcore import claims, evaluate, plots, profiles, records, tables
 from wbcore.data.cutouts import CutoutScenes, photographs
-from wbcore.maskcut_recording import BASELINES, TRAINED, UNTRAINED
+from wbcore.recording.maskcut_recording import BASELINES, TRAINED, UNTRAINED
+from wbcore.tables import maskcut_tables
 
 started = time.monotonic()
 plots.use_style()

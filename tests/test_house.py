@@ -24,25 +24,30 @@ NETWORKS = {
     "models",
     "checkpoints",
     "conversion",
-    "components",
-    "objective",
     "subjects",
+    "showing",
     "train",
     "study",
-    "recording",
-    "recognition",
+    "segmentation_study",
     "transfer",
     "evaluate",
+    "measuring",
+    "recording",
     "cli",
 }
+PICTURES = {"plots", "figures"}
 FORBIDDEN = {
-    "tokens": NETWORKS | {"metrics", "data", "records", "plots", "losses", "profile", "profiles"},
-    "models": {"data", "metrics", "train", "study", "evaluate", "records", "plots", "profile", "profiles", "cli"},
-    "checkpoints": {"data", "metrics", "train", "study", "evaluate", "plots", "profile", "profiles", "cli"},
-    "metrics": NETWORKS | {"records", "plots", "losses", "profile", "profiles"},
-    "data": NETWORKS | {"metrics", "records", "plots", "losses"},
-    "records": NETWORKS | {"plots"},
-    "plots": NETWORKS | {"losses"},
+    "tokens": NETWORKS | PICTURES | {"metrics", "data", "records", "tables", "losses", "profile", "profiles"},
+    "models": NETWORKS - {"models", "checkpoints", "conversion"}
+    | PICTURES
+    | {"data", "metrics", "records", "tables", "profile", "profiles"},
+    "checkpoints": {"data", "metrics", "train", "study", "evaluate", "measuring", "recording"} | PICTURES,
+    "metrics": NETWORKS | PICTURES | {"records", "tables", "losses", "profile", "profiles"},
+    "data": NETWORKS | PICTURES | {"metrics", "records", "tables", "losses"},
+    "records": NETWORKS | PICTURES | {"tables"},
+    "plots": NETWORKS | {"figures", "tables", "losses"},
+    "figures": {"checkpoints", "conversion", "train", "study", "evaluate", "recording", "profile", "profiles", "cli"},
+    "measuring": PICTURES - {"plots"} | {"tables", "recording", "profile", "profiles", "study", "cli"},
 }
 
 

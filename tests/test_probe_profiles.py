@@ -8,14 +8,14 @@ from tests import tiny
 from tests.data import labelled, miniatures
 from wbcore import profiles
 from wbcore.checkpoints import ModelCard, save_model
-from wbcore.models import BackboneConfig
-from wbcore.probe_records import (
+from wbcore.measuring.probe_records import (
     global_records,
     local_records,
     outlier_threshold,
     read_patches,
     read_tokens,
 )
+from wbcore.models import BackboneConfig
 
 
 @pytest.fixture(scope="module")

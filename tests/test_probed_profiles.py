@@ -8,8 +8,8 @@ from tests import tiny
 from tests.data import miniatures
 from wbcore import profiles
 from wbcore.checkpoints import ModelCard, save_model
-from wbcore.linear_records import Origin, classification_records, read, segmentation_records
-from wbcore.lost_records import measure
+from wbcore.measuring.linear_records import Origin, classification_records, read, segmentation_records
+from wbcore.measuring.lost_records import measure
 from wbcore.models import BackboneConfig
 from wbcore.records import select
 

@@ -10,9 +10,9 @@ from tests.paper_profile import run_notebook
 from wbcore import profiles
 from wbcore.checkpoints import ModelCard, save_model
 from wbcore.errors import InputError
+from wbcore.measuring.segmentation import View
 from wbcore.models.backbone import BackboneConfig
 from wbcore.models.dovit import DoViT, Policy, SegmenterConfig
-from wbcore.segmentation import View
 
 CLASSES = {"street": 19, "scenes": 150}
 POLICIES = {"dense": Policy(), "dovit": Policy("confidence", threshold=0.5)}

@@ -7,14 +7,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from wbcore import recipes, segmentation_recording, segmentation_study
-from wbcore.cells import Place
+from wbcore import recipes, segmentation_study
 from wbcore.checkpoints import load_segmenter
 from wbcore.errors import InputError
 from wbcore.files import sha256
 from wbcore.losses import auxiliary_cross_entropy, pixel_cross_entropy, self_distillation
 from wbcore.models.dovit import Policy, Segmentation
 from wbcore.recipes import Recipe
+from wbcore.recording import segmentation_recording
+from wbcore.recording.cells import Place
 from wbcore.segmentation_study import (
     Scenery,
     SegmentationCell,

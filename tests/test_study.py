@@ -9,11 +9,12 @@ from safetensors.torch import load_file
 
 from tests import tiny
 from tests.data import labelled
-from wbcore import recipes, recognition, study
+from wbcore import recipes, study
 from wbcore.checkpoints import load_model, read_card, read_safetensors
 from wbcore.errors import InputError
 from wbcore.evaluate import Measurement
 from wbcore.files import sha256
+from wbcore.measuring import recognition
 from wbcore.models import zoo
 from wbcore.recipes import Recipe
 from wbcore.recording import artefacts, foreground_recording, objective_recording, sources, study_recording

@@ -24,9 +24,9 @@ from wbcore.checkpoints import load_model
 from wbcore.devices import choose_device
 from wbcore.errors import InputError
 from wbcore.files import ROOT
+from wbcore.measuring.recognition import HeldOut, top1_share
 from wbcore.models.dovit import DoViT, SegmenterConfig
 from wbcore.recipes import Recipe
-from wbcore.recognition import HeldOut, top1_share
 from wbcore.train import Trainer, learning_rate, parameter_groups
 
 RECIPE = Recipe(epochs=3, batch_size=8, learning_rate=1e-2, precision="float32", label_smoothing=0.1)

@@ -14,9 +14,9 @@ from wbcore import recipes, study
 from wbcore.checkpoints import load_model
 from wbcore.data.batches import PhotographBatches
 from wbcore.data.readers import ImageFolder
+from wbcore.measuring.recognition import held_out, top1_share
 from wbcore.models import zoo
 from wbcore.recipes import Recipe
-from wbcore.recognition import held_out, top1_share
 
 NAMES = ("crate_mini", "vit_mini")
 

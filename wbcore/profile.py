@@ -20,11 +20,11 @@ from wbcore.devices import choose_device
 from wbcore.errors import InputError
 from wbcore.evaluate import Kind, Measurement, segmentation
 from wbcore.files import DATA, sha256
+from wbcore.measuring.recognition import held_out, recognition, recorded_as
+from wbcore.measuring.segmentation import SegmentationPlan, segmentation_records
 from wbcore.models import Backbone
 from wbcore.models.dovit import DoViT
-from wbcore.recognition import held_out, recognition, recorded_as
 from wbcore.records import Record
-from wbcore.segmentation import SegmentationPlan, segmentation_records
 from wbcore.subjects import Subject, model_subject
 
 

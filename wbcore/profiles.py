@@ -2,8 +2,8 @@
 
 from wbcore.errors import InputError
 from wbcore.evaluate import Measurement
+from wbcore.measuring.segmentation import SegmentationPlan, View
 from wbcore.profile import Profile
-from wbcore.segmentation import SegmentationPlan, View
 
 # Registers, as far as such weights were released: not those of the paper's Tables 2 and 3.
 _RELEASED = (

@@ -15,9 +15,9 @@ from wbcore.data.registry import open_dataset
 from wbcore.devices import choose_device, loading_workers
 from wbcore.errors import InputError
 from wbcore.files import DATA, ROOT
+from wbcore.measuring.recognition import held_out, recorded_as, top1_share
 from wbcore.models import Backbone, create_model, model_config
 from wbcore.recipes import Recipe, recipe
-from wbcore.recognition import held_out, recorded_as, top1_share
 from wbcore.train import WEIGHTS as RUN_WEIGHTS
 from wbcore.train import Trainer
 from wbcore.transfer import origin, start_from

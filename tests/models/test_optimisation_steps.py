@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from wbcore.losses import lasso
+from wbcore.measuring.objective import rate_gradient, tied_to_subspaces
 from wbcore.metrics.coding_rate import subspace_coding_rate
 from wbcore.models.attention import MSSA
 from wbcore.models.feedforward import ista_step
-from wbcore.objective import rate_gradient, tied_to_subspaces
 
 HEADS, DIM_HEAD, TOKENS = 3, 5, 7
 DIM = HEADS * DIM_HEAD  # the subspaces together are the whole space, as the derivation of Eq. (6) has it

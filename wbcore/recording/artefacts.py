@@ -5,17 +5,19 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from wbcore.cells import Cell, Place
 from wbcore.errors import InputError
-from wbcore.linear_recording import linear_cells
-from wbcore.lost_recording import lost_cells
-from wbcore.maskcut_recording import crf_cells, setting_cells
-from wbcore.norm_recording import norm_cells
-from wbcore.outlier_recording import outlier_cells
-from wbcore.prefix_recording import prefix_cells
-from wbcore.probe_recording import global_cells, local_cells
+from wbcore.recording.cells import Cell, Place
 from wbcore.recording.foreground_recording import foreground_cells
+from wbcore.recording.linear_recording import linear_cells
+from wbcore.recording.lost_recording import lost_cells
+from wbcore.recording.maskcut_recording import crf_cells, setting_cells
+from wbcore.recording.norm_recording import norm_cells
 from wbcore.recording.objective_recording import objective_cells
+from wbcore.recording.outlier_recording import outlier_cells
+from wbcore.recording.prefix_recording import prefix_cells
+from wbcore.recording.probe_recording import global_cells, local_cells
+from wbcore.recording.segmentation_recording import segmentation_cells
+from wbcore.recording.sensitivity_recording import sensitivity_cells
 from wbcore.recording.speed_recording import speed_cells
 from wbcore.recording.study_recording import (
     ablation_cells,
@@ -26,8 +28,6 @@ from wbcore.recording.study_recording import (
     recognitions,
 )
 from wbcore.records import RESULTS, save_records
-from wbcore.segmentation_recording import segmentation_cells
-from wbcore.sensitivity_recording import sensitivity_cells
 from wbcore.study import RUNS, TRANSFERS
 
 DOVIT = {"dovit": ("dovit_street", "dovit_scenes", "dovit_speed"), "dovit_gpu": ("dovit_street480",)}

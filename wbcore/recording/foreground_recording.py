@@ -4,14 +4,14 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
 from pathlib import Path
 
-from wbcore.cells import Cell, Place
 from wbcore.checkpoints import load_model
-from wbcore.components import Finder, blob_finder, foreground_records, model_finder, untrained_model
 from wbcore.data.example import Dataset
 from wbcore.evaluate import Measurement
 from wbcore.files import sha256
+from wbcore.measuring.components import Finder, blob_finder, foreground_records, model_finder, untrained_model
 from wbcore.metrics.pca import RULES
 from wbcore.models import model_config
+from wbcore.recording.cells import Cell, Place
 from wbcore.recording.sources import first_seed
 from wbcore.recording.study_recording import lab_data
 from wbcore.records import Record

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from wbcore.cells import Cell, Place
 from wbcore.checkpoints import load_model
 from wbcore.files import sha256
-from wbcore.objective import objective_by_layer
+from wbcore.measuring.objective import objective_by_layer
+from wbcore.recording.cells import Cell, Place
 from wbcore.recording.sources import first_seed
 from wbcore.recording.study_recording import lab_data
 from wbcore.records import Record

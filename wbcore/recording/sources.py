@@ -6,12 +6,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from wbcore.cells import Place
 from wbcore.checkpoints import load_model
-from wbcore.components import untrained_model
 from wbcore.files import sha256
+from wbcore.measuring.components import untrained_model
 from wbcore.models import model_config
-from wbcore.recorded_networks import first_runs
+from wbcore.recording.cells import Place
+from wbcore.recording.networks import first_runs
 from wbcore.study import cell_folder, find_study, finished_cells, variant_of
 from wbcore.subjects import Subject, baseline_subject, model_subject, noisy
 

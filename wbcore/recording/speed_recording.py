@@ -4,13 +4,13 @@ from collections.abc import Iterator
 from functools import partial
 from typing import NamedTuple
 
-from wbcore.cells import Cell, Place
 from wbcore.checkpoints import load_segmenter
 from wbcore.files import sha256
+from wbcore.measuring.speed import speed_records, timed_images
+from wbcore.recording.cells import Cell, Place
+from wbcore.recording.segmentation_recording import measured_on, policies
 from wbcore.records import Record
-from wbcore.segmentation_recording import measured_on, policies
 from wbcore.segmentation_study import SCENERIES, SegmentationCell, cells
-from wbcore.speed import speed_records, timed_images
 
 PRECISIONS = {"cpu": ("float32",), "cuda": ("float32", "bfloat16")}
 """What is recorded on a device; ``bfloat16`` is torch's autocast."""

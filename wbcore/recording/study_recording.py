@@ -4,12 +4,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache, partial
 from pathlib import Path
 
-from wbcore.cells import Cell, Place
 from wbcore.checkpoints import load_model
 from wbcore.data.example import Dataset
 from wbcore.evaluate import Kind, Measurement, segmentation
 from wbcore.files import sha256
-from wbcore.recognition import HeldOut, held_out, recognition, recorded_as
+from wbcore.measuring.recognition import HeldOut, held_out, recognition, recorded_as
+from wbcore.recording.cells import Cell, Place
 from wbcore.recording.sources import Source, ablation, by_epoch, by_layer, by_noise, run_name, trained
 from wbcore.records import Record
 from wbcore.study import find_study, finished_cells

@@ -1,0 +1,1 @@
+"""What is measured of models on data, chapter by chapter: readings, and the records made of them."""
