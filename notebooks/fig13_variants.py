@@ -72,19 +72,8 @@ series = {
     "attention_miou/entries20/layer-2": "20 % of the entries",
 }
 shown = (*variants, "centred_blob", "random_heads", "untrained_crate", "untrained_vit")
-plots.forest(
-    {
-        plots.data_label(name): [
-            records.over_seeds(found)
-            for model in shown
-            for metric in series
-            if (found := records.select(recorded, data=name, metric=metric, model=model))
-        ]
-        for name in ("coco200", "weizmann", "cutouts")
-    },
-    series,
-    unit="mIoU (%)",
-)
+data = ("coco200", "weizmann", "cutouts")
+plots.forest(tables.forest_panels(recorded, shown, data, series), series, unit="mIoU (%)")
 plots.plt.show()
 
 # %% [markdown]
@@ -107,8 +96,8 @@ tables.claims_table(recorded, "fig13_variants")
 # %% [markdown]
 # And the same comparison on the other data and by the other rule:
 
-# %% table={"name": "tab-variants-sth", "caption": "CRATE-sth against ViT on all data, by both rules."}
-tables.order_table(recorded, ("crate_sth", "vit"), columns)
+# %% table={"name": "tab-variants-sth", "caption": "CRATE-sth against ViT on all data, by both rules, over three training runs."}
+tables.order_table(records.runs_of(recorded, variants), ("crate_sth", "vit"), columns, over="runs")
 
 # %% [markdown]
 # ## This run

@@ -43,7 +43,8 @@ recorded = records.load_records(records.RESULTS / "registers_segmentation")
 #
 # ## What we recorded
 #
-# Eight networks, attention × feed-forward × registers, all by one recipe on the same scenes, one run each.  Norms after the last layer, in units of the image's own median: the *longest* of 81 patches, the
+# Eight networks, attention × feed-forward × registers, all by one recipe on the same scenes; measured is the first
+# run of each.  Norms after the last layer, in units of the image's own median: the *longest* of 81 patches, the
 # *99.9 % quantile* and the *kurtosis* of all patches together (a normal distribution has 0), the share *above three medians*, and the
 # *longest register*.  *mIoU* is that of the last layer's attention, cut to 60 % of its mass.
 
@@ -122,15 +123,16 @@ for record in live:
 #   four of them.  The longest of the four is about as long as a common patch: nothing has moved into them.  That is no
 #   contradiction to the paper, because there were no outliers to move.
 # - **CRATE-MLP is the one where something seems to move.**  The few patches above three medians are gone with four registers, the 99.9 %
-#   quantile falls, on photographs by a fifth, and the longest register is a third longer than a common patch.  That is the paper's cure
+#   quantile falls, on photographs by nearly a quarter, and the longest register is a third to two fifths longer than a common patch.  That is the paper's cure
 #   in miniature, if it is one: the intervals touch, and it is one run.
 # - **The attention's mIoU in the last layer stays what it was**, within its interval, in ViT and in CRATE.  CRATE's fifth layer falls by a few
-#   points, as its map gets narrower one layer earlier ({ref}`chapter-registers-where`).
+#   points in this run, as its map gets narrower one layer earlier ({ref}`chapter-registers-where`); over three runs that is not decided
+#   ({ref}`chapter-registers-fig8`).
 # - **A short tail is not what makes attention segment.**  CRATE-MLP has the longest tail and in the last layer an mIoU no lower than
 #   CRATE's; CRATE-MHSA has a short one and a lower mIoU.  As far as four networks can tell, the mIoU comes with MSSA, the tail with ISTA.
 #
 # Why ISTA does so was not tested: it has no residual path along which a norm could pile up, and starts each token from a
-# normalised one ({ref}`chapter-eq2`).  One run each; two runs of one model can lie several points of mIoU apart
+# normalised one ({ref}`chapter-eq2`).  The first run of each; two runs of one model can lie several points of mIoU apart
 # ({numref}`tab-table2-runs`).  *Outliers* elsewhere in this part of the book are those of a pretrained ViT-Ti/16, which are **driven by
 # position** (four corners), unlike the paper's.
 

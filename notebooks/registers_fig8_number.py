@@ -135,12 +135,13 @@ if profile == "lab" and limit is None:
 # %% [markdown]
 # **What the records say.**
 #
-# - **Registers cure nothing where nothing is ill.**  Over three runs no attention mask is better with four of them, of ViT or of CRATE, in
+# - **Registers cure nothing where nothing is ill.**  Over three runs no attention mask is measurably better with four of them, of ViT or of CRATE, in
 #   either layer.  What one run seemed to show, CRATE's masks in the last layer but one worsened by four registers, is within what
 #   runs differ by.  Two small differences of ViT are decided, in opposite directions: a point of mIoU less in its last layer but
 #   one and half a point of MaskCut's AP more, both on scenes.
-# - **Their number hardly matters.**  From 1 to 16 the curves go up and down by about what two runs of one network differ by.  Only CRATE's mIoU
-#   in the last layer but one on scenes falls on the whole, by four points from none to sixteen; with one run of each number that is a hint.
+# - **Their number hardly matters.**  Most curves go up and down by about what two runs of one network differ by.  ViT with one register is
+#   lower than any of its three runs without, in the last layer and by MaskCut; the mIoU in the last layer but one falls on the whole from
+#   none to sixteen, CRATE's by four to five points, ViT's by three.  With one run of each number these are hints.
 # - **Nor do they clearly cost anything.**  Two runs of one network name differently by up to five points; over three pairs of
 #   runs neither ViT's nor CRATE's loss is decided, nor is the paper's "no cost" within two points.
 # - **The arithmetic is nearly the paper's.**  Four registers stay below 2 % where an image has 256 patches or more; at 196

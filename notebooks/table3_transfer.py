@@ -169,7 +169,7 @@ for one in measured if profile == "lab" and limit is None else ():
     assert abs(one.value - stored.value) < 0.05, (one.model, one.value, stored.value)
 
 # %% [markdown]
-# **Verdict**, at this scale and for one seed.
+# **Verdict**, at this scale.  The claim on the names that both were trained on rests on three runs, all others on one.
 #
 # - **The numbers of parameters follow** from the architecture, for every CRATE and for ViT-B; the printed ViT-T is another
 #   network than its name says, so at the tiny size the paper does not compare equal widths, or misprints one of them.

@@ -25,3 +25,16 @@ def test_panels_by_step_leave_out_data_without_records():
     panels = tables.step_panels(records, "layer", metrics={"mIoU": MIOU}, data=("cutouts", "weizmann"))
     assert list(panels) == ["mIoU, Cutouts"]
     assert [one.value for one in panels["mIoU, Cutouts"]["crate"].values()] == pytest.approx([30, 40])
+
+
+def test_a_forest_shows_runs_together_or_each():
+    runs = [record(value, model="crate", seeds=(seed,)) for seed, value in enumerate((0.3, 0.5))]
+    others = [record(0.2, model="vit", seeds=(0,), data="weizmann"), record(0.9, model="crate_mlp")]
+    options = {"models": ("crate", "vit"), "data": ("cutouts", "weizmann"), "metrics": [runs[0].metric]}
+    together = tables.forest_panels([*runs, *others], **options)
+    assert {title: [(one.model, one.value) for one in found] for title, found in together.items()} == {
+        "Cutouts": [("crate", pytest.approx(0.4))],
+        "Weizmann horses": [("vit", 0.2)],
+    }
+    each = tables.forest_panels([*runs, *others], **options, each_run=True)
+    assert [(one.value, one.low) for one in each["Cutouts"]] == [(0.3, None), (0.5, None)]

@@ -1,13 +1,15 @@
-"""Numbers along an axis, such as layers: what :func:`wbcore.plots.curves` draws, and the same as a table."""
+"""What curves and forest plots show: numbers along an axis, such as layers, also as a table, and runs side by side."""
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import pandas as pd
 
 from wbcore.labels import data_label, label
 from wbcore.metric_labels import PERCENT
 from wbcore.metrics.intervals import Interval
-from wbcore.records import Record, by_step
+from wbcore.records import Record, by_step, over_seeds, select
 from wbcore.tables.numbers import number_cell
 
 
@@ -36,3 +38,23 @@ def curve_table(panels: Mapping[str, Mapping[str, Mapping[int, Interval]]], *, s
     }
     index = pd.MultiIndex.from_tuples([(title, label(model)) for title, model in rows], names=["", "model"])
     return pd.DataFrame(cells, index=index)
+
+
+def forest_panels(
+    records: Sequence[Record],
+    models: Iterable[str],
+    data: Iterable[str],
+    metrics: Iterable[str],
+    *,
+    each_run: bool = False,
+) -> dict[str, list[Record]]:
+    """What :func:`wbcore.plots.forest` shows of some models: a panel for each data set, with several runs of a model as one.
+
+    ``each_run`` shows every run instead, without the interval over its images.
+    """
+    found: dict[str, list[Record]] = {}
+    for name, model, metric in itertools.product(data, models, metrics):
+        runs = select(records, data=name, model=model, metric=metric)
+        shown = [replace(run, low=None, high=None) for run in runs] if each_run else [over_seeds(runs)] if runs else []
+        found.setdefault(data_label(name), []).extend(shown)
+    return found
