@@ -78,8 +78,9 @@ curves.saving_table(curves.saving_panels(curves.timed(recorded, enlarged=True)) 
 # spends more of its time on deciding and moving; we have not taken its time apart.  Where hardly any token stops, as on the composed scenes, DoViT is *slower* than the dense
 # model: probes and gathering are paid for and nothing is gained, which is what the paper says of its small backbones' FPS.
 #
-# **On a GPU it takes a large model to save time.**  A ViT-B with 8192 tokens shows 0.87 to 0.93 of the count there, a ViT-Ti with
-# as many about half.  At 2048 tokens a ViT-Ti is slower than without stopping anything, and so is the lab's CRATE on composed scenes:
+# **On a GPU it takes many tokens, and a large model for most of the promise.**  A ViT-B with 8192 tokens shows 0.87 to 0.93 of the
+# count there, a ViT-Ti with as many about half.  At 2048 tokens a ViT-B shows a tenth to a half, and a ViT-Ti is slower than
+# without stopping anything, and so is the lab's CRATE on composed scenes:
 # the whole network takes a few milliseconds, and asking, gathering and attending to ragged images cost as much again.
 #
 # On the street, on the CPU, merged tokens save less time than DoViT and DyViT do for as many multiply-accumulates.

@@ -55,7 +55,7 @@ plots.plt.show()
 #
 # Of every image of the set what it cost: 233 street photographs of CamVid, 300 composed scenes.
 
-# %% mystnb={"figure": {"name": "fig-dovit-spread", "caption": "GMACs of single images, attention included. Dashed: the dense model, for which all images cost the same."}, "image": {"alt": "A histogram of the cost of images for each model and data set, all to the left of a dashed line that marks the dense model."}}
+# %% mystnb={"figure": {"name": "fig-dovit-spread", "caption": "GMACs of single images, attention included. Dashed: the dense model, for which all images cost the same."}, "image": {"alt": "A histogram of the cost of images for each model and data set, on street scenes all to the left of a dashed line that marks the dense model, on composed scenes most of them on it."}}
 recorded = records.load_records(records.RESULTS / "dovit_street") + records.load_records(
     records.RESULTS / "dovit_scenes"
 )
@@ -92,7 +92,7 @@ token_records.relation_table({use.title: use.relations() for use in uses})
 # %% [markdown]
 # ## This run
 
-# %% tags=["nbval-ignore-output"] mystnb={"figure": {"name": "fig-dovit-spread-live", "caption": "GMACs of the scenes of this run."}, "image": {"alt": "A histogram of the cost of the scenes of this run, left of a dashed line for the dense model."}}
+# %% tags=["nbval-ignore-output"] mystnb={"figure": {"name": "fig-dovit-spread-live", "caption": "GMACs of the scenes of this run."}, "image": {"alt": "A histogram of the cost of the scenes of this run, most of it at a dashed line for the dense model."}}
 gmacs = token_use.costs(found)
 dense = dense_ledger(config, found[0].grid).whole.total / 1e9
 token_charts.cost_histograms({f"{plots.label(name)}, {len(found)} images": (gmacs, dense)})

@@ -173,9 +173,10 @@ objective.descent_table(steps).xs("verdict", axis=1, level=1).T
 #   way back MSSA would point down for tokens of unit length, and *up* on the paper's own formula, where the missing $-Z$
 #   counts; for coarse precision this is proved in `tests/models/test_optimisation_steps.py`.  The series is cut four to
 #   five orders of magnitude outside its range.
-# - **ISTA keeps its bound in every layer**, so nothing here violates $\eta\|D\|^2 \le 1$; a wide dictionary begins near
-#   $8\eta = 0.8$ and training moves it little.  Against the feasible start its LASSO falls everywhere; against $Y$, where the
-#   network really starts and the bound promises nothing, it rises in layers 2 and 3.
+# - **ISTA keeps its bound in every layer**, so nothing here violates $\eta\|D\|^2 \le 1$; a square dictionary of this width
+#   begins near $8\eta = 0.8$, and training moves it little but in the first layer, where it comes close to the bound (0.96).
+#   Against the feasible start its LASSO falls everywhere; against $Y$, where the network really starts and the bound promises
+#   nothing, it rises in layers 2 and 3.
 # - **Eq. 2 as a whole goes uphill in the last two layers**, where the share of non-zeros rises; and from the second layer
 #   on the *untrained* network scores better, because it is sparser.  Training for labels does not maximise Eq. 2.
 

@@ -130,7 +130,7 @@ if profile == "lab" and limit is None:
 # **Verdict**, at this scale and for one seed.  The difference is in the pictures and in the numbers.  In the last layer but
 # one CRATE's maps cover a scene's object, and on the photographs the cat's face and the chameleon's body; on the
 # nuthatch they light up the blurred background, and near the dogs the frame of the window.  It shows in the mean and in
-# most heads.  Each head of ViT puts its mass on a handful of tokens.
+# most heads.  Most heads of ViT put their mass on a handful of tokens.
 #
 # Three things to keep in mind.
 #

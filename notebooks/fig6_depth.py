@@ -84,11 +84,11 @@ tables.order_table(recorded, chain, aps)
 # - **ViT's AP rises to the fourth layer and falls again.**  In the first two layers the models can hardly be told
 #   apart, from the third on CRATE is ahead; but of its lead in the last layer about half is ViT's loss.  In the fourth
 #   the lead in masks is undecided, in boxes it holds.
-# - **In attention the two part at once.**  From the second layer on CRATE is far above the blob; ViT is above it in its
-#   first layer only.
-# - **On photographs MaskCut's AP says little.**  All APs on COCO-200 are tiny, with intervals nearly as
-#   wide as they are high, and show no steady growth with depth.  The attention is there what it is on the scenes, only lower: CRATE's is
-#   best in its fourth layer and in its last no better than the blob.
+# - **In attention the two part at once.**  On the scenes CRATE is far above the blob from the second layer on; ViT is measurably
+#   above it in its first layer only, and on photographs in none.
+# - **On photographs MaskCut's AP says little.**  All APs on COCO-200 are tiny, with intervals about as wide as they are high, those of
+#   seg AP several times as wide, and show no steady growth with depth.  The attention is there what it is on the scenes, only lower:
+#   CRATE's is best in its fourth layer and in its last no better than the blob.
 # - Even on the scenes every AP is a few percent: well above the blob's, and far from finding objects.
 #
 # ## This run

@@ -64,7 +64,7 @@ counts
 # %% [markdown]
 # ## What each head prefers
 
-# %% tags=["nbval-ignore-output"] table={"name": "tab-fig7-crate", "caption": "CRATE, last layer but one: a head's share minus that of the other heads, in points of the attention on the object, with 95 % intervals over cut-outs (their number in brackets). * marks an interval without zero."}
+# %% tags=["nbval-ignore-output"] table={"name": "tab-fig7-crate", "caption": "CRATE, last layer but one: a head's share minus that of the other heads, in points of the attention on the object, with 95 % intervals over cut-outs (their number in brackets). ± is half of an interval that need not be symmetric; * marks one without zero."}
 tables.preference_table(found["crate"])
 
 # %% [markdown]

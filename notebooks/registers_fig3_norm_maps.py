@@ -115,7 +115,8 @@ plots.plt.show()
 #   attention on the corners falls to about a third of what it was, and stays above the share that four patches of so many have.
 # - **The lab's models have none.**  Both histograms have one mode.  CRATE's is so narrow that a map of its norms shows
 #   differences of a few percent; ViT's has a tail to the right that ends at about twice the median.  Small size, short training and
-#   composed scenes are all possible reasons; this chapter cannot tell them apart.
+#   composed scenes are possible reasons; with twice the layers, four times the images and photographs in place of scenes there are
+#   none either ({ref}`chapter-registers-fig4`).
 #
 # Independent measurements agree that the kind differs between networks: among the released DINOv2 models the largest has
 # outliers at its output, and a user of the base model reports high norms at a fixed place near a corner

@@ -39,7 +39,8 @@ models = chosen.register_models(data_root=data_root, device=device)
 #
 # L2 norms after the last layer, before the final LayerNorm, of 100 photographs (COCO-200, its validation split): one entry
 # an image for the class token and for each register, all patches below each other.  A norm has no unit that two networks
-# share: compare tokens within a panel.  Networks with registers were trained by the same recipe as those without, once.
+# share: compare tokens within a panel.  Networks with registers were trained by the same recipe as those
+# without; shown is the first of three runs.
 
 # %% mystnb={"figure": {"name": "fig-registers-fig7-norms", "caption": "Norms of patches, class token and registers after the last layer; each histogram has its own height. Recorded, COCO-200."}, "image": {"alt": "One panel for each network on a common logarithmic axis. The pretrained ViT has a few patches far to the right of all others; with a test-time register the register is there instead. Below, the lab's ViT and CRATE without and with registers."}}
 recorded = records.load_records(records.RESULTS / "registers_prefix")
@@ -104,14 +105,14 @@ for name, model in models.items():
 # - **Moved, not gone.**  The test-time register of the pretrained ViT is as long as its outliers were, and its patches are all
 #   in one mode: that half of the paper's picture is here.  The register looks at almost what the class token looks at.
 # - **Trained registers take nothing here, because there is nothing to take.**  In the lab's ViT they are *shorter* than its
-#   patches; in CRATE they are as long as all its other tokens.  The paper's statement that registers are the long tokens fails for
-#   networks without outliers.
+#   patches; in CRATE they are as long as its patches, and longer than its class token.  The paper's statement that registers are the
+#   long tokens fails for networks without outliers.
 # - **They do look elsewhere.**  The class token of both networks pays most of its attention to objects, registers pay less.
 #   CRATE's look *at the background*: at the objects of composed scenes hardly at all, less than a token that looks everywhere
 #   alike, and on photographs, too, their maps have next to no patch in common with the class token's.  Nobody told them to.
 #   So they have a role, though not the paper's.
 # - **CRATE's four registers are one, four times over.**  Their norms and maps are equal: all of them start within a
-#   millionth of zero, as in the official code, and by then there is nothing that tells them apart.  Those of ViT part in
+#   millionth of zero, as in the official code, and nothing in training tells them apart afterwards.  Those of ViT part in
 #   training, but their maps remain very alike.  The paper's registers differ in norm and in what they look at; how long a training it takes until
 #   they do, or whether another start would do, was not tried.
 #

@@ -176,7 +176,7 @@ for name in models if profile == "lab" and limit is None else ():
 #   them, where the paper's Table 4 has one.
 # - **Controls** (the same patches under a test-time register, middles of the sides, border, an empty register) are ours.
 # - **The classifier.**  Features are scaled, and the penalty is the best of five; DINOv2's code tries 45.
-# - **One training run** of each of the lab's models; intervals are over images.
+# - **One training run**: measured is the first of three of each of the lab's models; intervals are over images.
 #
 # The whole list is on the page {doc}`/book/deviations`.
 

@@ -139,8 +139,8 @@ records.require_near(live, recorded, {"linear_top1": 0.2, "knn_top1": 0.2, "line
 #   patches the share of right pixels rises by far more: there a linear map reads the class again.  Four patches of so many hardly
 #   move the whole.
 # - **Trained registers: neither claim is decided.**  Of the other readings of ViT all that are decided are against registers, of
-#   CRATE's all are for them.  It is one training run of each network, and how far two runs of one network lie apart in these
-#   numbers was not measured.
+#   CRATE's all are for them.  Measured is the first of three training runs of each network, and how far two runs of one network
+#   lie apart in these numbers was not measured.
 # - **Streets say little about the lab's networks.**  Untrained ones segment CamVid nearly as well as trained ones, or better: where
 #   things are in a street is told by the position.  Naming new cut-outs and telling objects from the ground does take training.
 #

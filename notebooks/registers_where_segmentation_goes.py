@@ -216,10 +216,10 @@ plots.plt.show()
 #
 # - The outliers here are **driven by position**, four corners of every image.  Outliers in the background, as in the paper, would
 #   take attention from other places and could be worth more, or less.
-# - One pretrained network and one training run of each of the lab's.  A fifth of the entries is close to what horses cover, which
-#   flatters every map on them, the blob's too; the ROC curve is free of that.
+# - One pretrained network, and of the lab's the first of three training runs of each.  A fifth of the entries is close to what horses
+#   cover, which flatters every map on them, the blob's too; the ROC curve is free of that.
 # - The best head is chosen with the annotation, as in CRATE's Eq. 13.  By the ROC curve, which takes the mean of the heads, the lab's ViT is
-#   hardly better than the blob, and the pretrained one in its last layer worse.
+#   hardly better than the blob in its middle layers and worse in its last, as the pretrained one is in its last.
 #
 # The whole list of deviations is on the page {doc}`/book/deviations`.
 

@@ -26,6 +26,7 @@ from wbcore.figures import sensitivity_plots as figures
 from wbcore.measuring import sensitivity
 from wbcore.measuring import sensitivity_records as readings
 from wbcore.recording import sensitivity_recording as recording
+from wbcore.tables.order import pair_table
 
 started = time.monotonic()
 plots.use_style()
@@ -70,7 +71,7 @@ data = ("coco200", "weizmann", "cutouts")
 figures.steps(recorded, data)
 plots.plt.show()
 
-# %% table={"name": "tab-sensitivity-own", "caption": "Each model's own reading, as other images chose it; IoU in percent with half of its 95 % interval. *at pixels*: last layer but one, 60 % of the mass, best head. Layers count from 1, heads from 0."}
+# %% table={"name": "tab-sensitivity-own", "caption": "Each model's own reading, as other images chose it; IoU in percent with half of its 95 % interval. “At pixels”: last layer but one, 60 % of the mass, best head. Layers count from 1, heads from 0."}
 figures.own_table(recorded, data)
 
 # %% [markdown]
@@ -81,7 +82,7 @@ tiny, clean, blob14 = "vit_tiny_pretrained", "vit_tiny_pretrained_clean", "centr
 pairs = [("crate", "vit"), ("crate", "crate_mlp"), ("crate_mlp", "crate_mhsa"), ("crate_mhsa", "vit")]
 pairs += [("crate", "centred_blob"), ("vit", "centred_blob"), (tiny, blob14), (clean, blob14), (clean, tiny)]
 pairs += [("crate", tiny), ("crate", clean), *((name, "whole_image") for name in ("crate", "vit", tiny))]
-figures.pair_table(recorded, pairs, [(name, "reading/own_rule") for name in data])
+pair_table(recorded, pairs, [(name, "reading/own_rule") for name in data])
 
 # %% [markdown]
 # ## Share and layer
@@ -132,7 +133,7 @@ figures.own_table(recorded, data, ("crate", *others))
 
 # %% table={"name": "tab-sensitivity-text-pairs", "caption": "The code's network against those of the text."}
 columns = [(name, f"reading/{step}") for name in data for step in ("pixels", "own_rule")]
-figures.pair_table(recorded, [("crate", other) for other in others], columns)
+pair_table(recorded, [("crate", other) for other in others], columns)
 
 # %% table={"name": "tab-sensitivity-text-runs", "caption": "Two or three training runs of each by the paper's reading, in percent, with 95 % intervals over the runs."}
 trained = [one for name in ("table2", "skip_and_projection") for one in records.load_records(records.RESULTS / name)]

@@ -151,17 +151,3 @@ def test_the_order_under_each_change(records):
     assert first == "CRATE 40 · centred blob 30 · ViT-Ti/16, ImageNet 25 · ViT 20"
     assert "ViT-Ti" not in table.loc["12 × 12 tokens", "COCO-200"]
     assert table.index[-1] == "own layer, share, rule and head"
-
-
-def test_pairs():
-    values = {"crate": (0.4, 0.6, 0.5), "vit": (0.1, 0.2, 0.2), "centred_blob": (0.2, 0.1, 0.2)}
-    records = [
-        record(float(np.mean(each)), model=model, metric="reading/own_rule", data="coco200", values=each)
-        for model, each in values.items()
-    ]
-    columns = [("coco200", "reading/own_rule")]
-    table = figures.pair_table(records, [("crate", "vit"), ("vit", "centred_blob")], columns)
-    assert table["claim"].tolist() == ["CRATE > ViT", "ViT > centred blob"]
-    assert table["verdict"].tolist() == ["holds", "undecided"]
-    empty = figures.pair_table(records, [], columns)
-    assert (len(empty), list(empty.columns)) == (0, list(table.columns))

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from tests.tiny import record
 from wbcore import tables
+from wbcore.tables.order import pair_table
 
 MIOU = "attention_miou/mass60/layer-1"
 MODELS = ("crate", "crate_mlp", "vit")
@@ -35,6 +36,23 @@ def test_order_over_runs():
     assert row["difference (points)"] == "+20.0"
 
 
+def test_pairs():
+    values = {"crate": (0.4, 0.6, 0.5), "vit": (0.1, 0.2, 0.2), "centred_blob": (0.2, 0.1, 0.2)}
+    records = [
+        record(sum(each) / 3, model=model, metric="reading/own_rule", data="coco200", values=each, seeds=(0,))
+        for model, each in values.items()
+    ]
+    columns = [("coco200", "reading/own_rule")]
+    table = pair_table(records, [("crate", "vit"), ("vit", "centred_blob")], columns)
+    assert table["claim"].tolist() == ["CRATE > ViT", "ViT > centred blob"]
+    assert table["verdict"].tolist() == ["holds", "undecided"]
+    empty = pair_table(records, [], columns)
+    assert (len(empty), list(empty.columns)) == (0, list(table.columns))
+    runs = [replace(one, seeds=(seed,), value=one.value + seed / 100) for one in records for seed in range(3)]
+    over_runs = pair_table(runs, [("crate", "vit"), ("vit", "centred_blob")], columns, over="runs")
+    assert over_runs["runs"].tolist() == [3, 3]
+
+
 def test_models_are_ranked_with_what_is_sure():
     one, two, three = (
         record(value, model=model, low=value - 0.01, high=value + 0.01)
@@ -58,10 +76,10 @@ def test_an_ap_of_equal_scores_moves_with_their_order():
     lonely = [replace(one, data="coco200"), replace(other, data="coco200", matches=None)]
     columns = [(name, "maskcut_segm/ap50") for name in ("coco200", "cutouts")]
     table = tables.order_range_table([one, replace(one, seeds=(1,)), other, *lonely], ("crate", "vit"), columns)
-    (record_of_both,) = table.to_dict("records")  # neither the second seed nor data where one has no matches
-    row = {key: value for (model, key), value in record_of_both.items() if model in ("", "CRATE")}
-    assert row["data"] == "Cutouts"
-    assert row["metric"] == "seg AP50"
+    assert table.index.tolist() == [("Cutouts", "seg AP50")]  # neither the second seed nor data without matches
+    assert (table.index.names, table.columns.nlevels) == (["data", "metric"], 2)
+    (record_of_both,) = table.to_dict("records")
+    row = {key: value for (model, key), value in record_of_both.items() if model == "CRATE"}
     assert record_of_both["ViT", "in random orders"] == "0.00 to 0.00"
     assert record_of_both["CRATE leads", "in random orders"] == "100 %"
     # Precision at 101 recalls, of which 34 are at most 1/3 and 33 more at most 2/3.  By id: hits at places 2 and 3.

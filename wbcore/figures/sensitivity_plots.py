@@ -14,7 +14,6 @@ from wbcore.errors import InputError
 from wbcore.labels import data_label, label
 from wbcore.plots import colour, ruled
 from wbcore.records import Record, select
-from wbcore.tables import order_table
 
 LEARNED = ("crate", "crate_mlp", "crate_mhsa", "vit", "vit_tiny_pretrained", "vit_tiny_pretrained_clean")
 BANDED = ("crate", "vit", "vit_tiny_pretrained")
@@ -252,13 +251,6 @@ def _changed(settings: Mapping[str, Any], change: str) -> Sequence[float] | None
         known = settings["grids"]
         return settings["by_grid"]["pixels"][known.index(side)] if side in known else None
     return settings["readings"][change]["value"]
-
-
-def pair_table(
-    records: Sequence[Record], pairs: Sequence[tuple[str, str]], columns: Sequence[tuple[str, str]]
-) -> pd.DataFrame:
-    """:func:`wbcore.tables.order_table` of several pairs."""
-    return pd.concat([order_table(records, pair, columns) for pair in pairs] or [order_table(records, (), columns)])
 
 
 def _cell(interval: Sequence[float]) -> str:

@@ -57,6 +57,18 @@ def order_table(
     return pd.DataFrame(rows, columns=names).set_index("data")
 
 
+def pair_table(
+    records: Sequence[Record],
+    pairs: Sequence[tuple[str, str]],
+    columns: Sequence[tuple[str, str]],
+    *,
+    over: Literal["images", "runs"] = "images",
+) -> pd.DataFrame:
+    """:func:`order_table` of several pairs."""
+    tables = [order_table(records, pair, columns, over=over) for pair in pairs]
+    return pd.concat(tables or [order_table(records, (), columns, over=over)])
+
+
 def rank_table(records: Sequence[Record], models: Sequence[str], columns: Sequence[tuple[str, str]]) -> pd.DataFrame:
     """The models from best to worst under each metric, with their percent: a row per metric, a column per data set.
 
@@ -84,13 +96,13 @@ def order_range_table(
     the random orders in which the first model leads.  A column that lacks a model or its matches is passed over; of
     several seeds the first is shown, because an order belongs to one run.
     """
-    rows = []
+    rows: dict[tuple[str, str], dict[tuple[str, str], str]] = {}
     for name, metric in columns:
         found = [select(records, data=name, metric=metric, model=model)[:1] for model in models]
         lines = [one.matches for seeds in found for one in seeds if one.matches is not None]
         if len(lines) == len(models):
             both, which = [matches_from_lines(each) for each in lines], metric.split("/")[1]
-            row = {("", "data"): data_label(name), ("", "metric"): metric_label(metric)}
+            row = rows.setdefault((data_label(name), metric_label(metric)), {})
             for model, matches in zip(models, both, strict=True):
                 interval = getattr(order_range(matches, orders=orders), which)
                 ranked = average_precision(by_rank(matches))[_PLACES[which]]
@@ -99,5 +111,7 @@ def order_range_table(
                 row[label(model), "by round"] = f"{100 * ranked:.2f}"
             lead = order_lead(*both, orders=orders)[_PLACES[which]]
             row[f"{label(models[0])} leads", "in random orders"] = f"{100 * lead:.0f} %"
-            rows.append(row)
-    return pd.DataFrame(rows)
+    frame = pd.DataFrame(rows.values())
+    frame.columns = pd.MultiIndex.from_tuples(frame.columns, names=["model", "order"])
+    frame.index = pd.MultiIndex.from_tuples(rows, names=["data", "metric"])
+    return frame
