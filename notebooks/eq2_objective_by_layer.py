@@ -80,14 +80,14 @@ plots.plt.show()
 # $R^c$ in nats before and after, against the layer's own $U$, and the difference image by image with its 95 % interval.
 # *Downhill*: the whole interval is below zero; *uphill*: above; *undecided*: it holds zero.
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["nbval-ignore-output"] table={"name": "tab-eq2-mssa", "caption": "The coding rate against the layer's own subspaces before and after MSSA, in nats."}
 objective.descent_table({name: (one.compression_before, one.compression_after) for name, one in found.items()})
 
 # %% [markdown]
 # Does the verdict hang on the measure?  The trained network again, the first 16 images: the paper's formula, which keeps
 # the lengths of the tokens, and other precisions.
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["nbval-ignore-output"] table={"name": "tab-eq2-measures", "caption": "What MSSA changes of the coding rate by other measures of it, in nats. Trained CRATE."}
 few = images[:16]
 readings = {
     "paper's formula": objective.objective_by_layer(trained, few, normalise=False),
@@ -108,7 +108,7 @@ other.loc[:, (slice(None), ["change", "verdict"])]
 # is the steepest way down, 0 sideways, below 0 uphill.  *Trained* is what the layer adds to its tokens, through its free
 # output projection; *tied* has $U$ there, as Eq. 5 writes it.  The series would need the last column below 1.
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["nbval-ignore-output"] table={"name": "tab-eq2-gradient", "caption": "Cosine between what MSSA adds and the steepest way down. Last column: the size of what the series is in."}
 slopes = {
     name: objective.alignment_by_layer(trained, few, normalise=name == "unit tokens")
     for name in ("unit tokens", "paper's formula")
@@ -128,7 +128,7 @@ objective.layer_table(columns)
 # downhill when $\eta\|D\|^2 \le 1$.  The network starts its step at $Y$ itself, which has negative entries and so is no
 # feasible code; both starts are shown, $Y$ and its nearest feasible code $\max(Y, 0)$.
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["nbval-ignore-output"] table={"name": "tab-eq2-ista", "caption": "The LASSO of trained CRATE's ISTA before and after its step, from two starts."}
 one = found["crate"]
 objective.descent_table(
     {"from max(Y, 0)": (one.lasso_feasible, one.lasso_after), "from Y": (one.lasso_input, one.lasso_after)}
@@ -138,6 +138,8 @@ objective.descent_table(
 bounds = {name: objective.step_bounds(model) for name, model in models.items()}
 violated = {name: [layer + 1 for layer, bound in enumerate(row) if bound > 1] for name, row in bounds.items()}
 print("layers with η‖D‖² > 1:", {plots.label(name): layers or "none" for name, layers in violated.items()})
+
+# %% table={"name": "tab-eq2-bounds", "caption": "The bound of ISTA's step: at most 1 is certain to go downhill from a feasible code."}
 objective.layer_table({("η‖D‖²", plots.label(name)): [f"{bound:.2f}" for bound in row] for name, row in bounds.items()})
 
 # %% [markdown]
@@ -147,7 +149,7 @@ objective.layer_table({("η‖D‖²", plots.label(name)): [f"{bound:.2f}" for b
 # built for.  The rates are per token, but $\|Z\|_0$ counts the entries of all tokens, as Eq. 2 is written: at $\lambda = 0.1$ the
 # count outweighs both rates.  (From one dot to the next, the figure's last panel also changes $U$; this table does not.)
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["nbval-ignore-output"] table={"name": "tab-eq2-whole", "caption": "What Eq. 2 minimises before and after each layer, in nats."}
 objective.descent_table({name: (one.objective_before, one.objective_after) for name, one in found.items()})
 
 # %% [markdown]
@@ -155,12 +157,12 @@ objective.descent_table({name: (one.objective_before, one.objective_after) for n
 #
 # Of the trained network, by layer.
 
-# %%
+# %% table={"name": "tab-eq2-verdicts", "caption": "Which half-steps and layers of trained CRATE go downhill."}
 steps = {
-    "MSSA lowers its R^c": (one.compression_before, one.compression_after),
+    "MSSA lowers its Rᶜ": (one.compression_before, one.compression_after),
     "ISTA lowers its LASSO, from max(Y, 0)": (one.lasso_feasible, one.lasso_after),
     "ISTA lowers its LASSO, from Y": (one.lasso_input, one.lasso_after),
-    "the layer lowers R^c + λ‖Z‖₀ − R": (one.objective_before, one.objective_after),
+    "the layer lowers Rᶜ + λ‖Z‖₀ − R": (one.objective_before, one.objective_after),
 }
 objective.descent_table(steps).xs("verdict", axis=1, level=1).T
 

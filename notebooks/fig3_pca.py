@@ -30,10 +30,11 @@ from wbcore.metrics.pca import RULES
 started = time.monotonic()
 plots.use_style()
 chosen = profiles.profile(profile)
-models = {
-    variant: load_model(chosen.weights_path(variant, data_root), device=device)[0]
+loaded = {
+    variant: load_model(chosen.weights_path(variant, data_root), device=device)
     for variant in chosen.trained(("crate", "vit"), data_root=data_root)
 }
+models = {variant: model for variant, (model, _) in loaded.items()}
 
 # %% [markdown]
 # ## How the picture is made
@@ -133,7 +134,13 @@ for variant in list(models):
 finders = {name: components.model_finder(model, rules=tuple(RULES)) for name, model in models.items()}
 finders["centred_blob"] = components.blob_finder(models["crate"].config.patch_size, rules=tuple(RULES))
 measured = components.foreground_records(
-    finders, dataset, data=measurement.data, size=measurement.size, command="fig3_pca", device=device
+    finders,
+    dataset,
+    data=measurement.data,
+    size=measurement.size,
+    command="fig3_pca",
+    device=device,
+    seeds={variant: (card.seed,) for variant, (_, card) in loaded.items() if card.seed is not None},
 )
 tables.order_table(measured, ("crate", "vit"), [(measurement.data, one) for one in metrics.values()])
 

@@ -57,6 +57,15 @@ def test_two_series_share_the_row_of_their_model():
     assert [text.get_text() for text in figure.legends[0].get_texts()] == list(metrics.values())
 
 
+def test_runs_that_lie_together_can_be_told_apart():
+    runs = [record(value, seeds=(seed,), low=None, high=None) for seed, value in enumerate((0.3, 0.304, 0.31))]
+    lonely = record(0.2, model="vit", low=None, high=None)
+    (axis,) = plots.forest({"Cutouts": [*runs, lonely]}, ONE, unit="mIoU (%)").axes
+    *shown, alone = dots(axis)
+    assert {(dot.get_alpha(), dot.get_markeredgecolor()) for dot in shown} == {(0.6, "white")}
+    assert (alone.get_alpha(), alone.get_markeredgecolor()) == (None, plots.COLOURS["vit"])
+
+
 def test_baselines_are_hollow(panels):
     axis = plots.forest(panels, ONE, unit="%").axes[0]
     hollow = {

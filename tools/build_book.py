@@ -91,7 +91,7 @@ def claims_tables(chapters: Collection[str]) -> bytes:
     for paper in dict.fromkeys(claim.paper for claim in claims):
         lines += [f"## {paper}", "", ":::{list-table} What the records say", ":header-rows: 1"]
         lines += [f":name: tab-claims-{paper.lower()}", ":class: claims", ""]
-        lines += ["* - claim", "  - test", "  - difference", "  - verdict"]
+        lines += ["* - claim", "  - verdict", "  - test", "  - difference"]
         for claim in (one for one in claims if one.paper == paper):
             row = claim_row(decide(claim, records))
             wording = str(row["claim"])
@@ -99,7 +99,7 @@ def claims_tables(chapters: Collection[str]) -> bytes:
                 wording = wording.replace(f"({claim.place})", f"([{claim.place}](/notebooks/{claim.notebook}.ipynb))")
             counts = f"{row['over']}; seeds: {row['seeds']}"
             measured = f"{row['difference']} {row['95 % interval']}; {counts}" if row["over"] != "–" else "–"
-            lines += [f"* - {wording}", f"  - {row['test']}", f"  - {measured}", f"  - **{row['verdict']}**"]
+            lines += [f"* - {wording}", f"  - **{row['verdict']}**", f"  - {row['test']}", f"  - {measured}"]
         lines += [":::", ""]
     return "\n".join(lines).encode()
 

@@ -6,9 +6,9 @@ from wbcore.records import segmenter_of, step_of
 
 LABELS = {
     "crate": "CRATE",
+    "crate_sth": "CRATE-sth",
     "crate_mlp": "CRATE-MLP",
     "crate_mhsa": "CRATE-MHSA",
-    "crate_sth": "CRATE-sth",
     "vit": "ViT",
     "vit_tiny_pretrained": "ViT-Ti/16, ImageNet",
     "vit_tiny_pretrained_ttr": "ViT-Ti/16, test-time register",
@@ -25,7 +25,7 @@ LABELS = {
     "crate_scratch": "CRATE, from scratch",
     "vit_scratch": "ViT, from scratch",
 }
-"""What tables and figures call a model."""
+"""What tables and figures call a model; forest plots have their rows in this order, as the tables have."""
 
 PAPER_LABELS = {
     "crate_tiny": "CRATE-T/8",

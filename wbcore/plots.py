@@ -97,7 +97,8 @@ def forest(panels: Mapping[str, Sequence[Record]], series: Mapping[str, str], *,
     """One panel per title, all with the same rows: a model's values as dots and their intervals as lines, in percent.
 
     ``series`` names the metrics to show; the first is drawn as a disc, the second below it as a smaller diamond.
-    Baselines (no colour of their own) are hollow, so that what has learned stands out from what has not.
+    Baselines (no colour of their own) are hollow, so that what has learned stands out from what has not.  Records of
+    the same model and metric, such as training runs, stay apart by half-transparent dots with white edges.
     """
     present = dict.fromkeys(record.model for records in panels.values() for record in records)
     models = [*(model for model in LABELS if model in present), *(model for model in present if model not in LABELS)]
@@ -115,7 +116,17 @@ def forest(panels: Mapping[str, Sequence[Record]], series: Mapping[str, str], *,
             face = "white" if shade == _BASELINE else shade
             marker = markers[record.metric]
             size = 7 if marker == "o" else 5
-            axis.plot(100 * record.value, row, marker, color=shade, markerfacecolor=face, markersize=size)
+            run = sum((one.model, one.metric) == (record.model, record.metric) for one in records) > 1
+            edge, alpha = ("white", 0.6) if run else (shade, None)
+            axis.plot(
+                100 * record.value,
+                row,
+                marker,
+                markeredgecolor=edge,
+                markerfacecolor=face,
+                markersize=size + run,
+                alpha=alpha,
+            )
         axis.set_yticks(range(len(models)), [label(model) for model in models])
         axis.set_ylim(len(models) - 0.5, -0.5)
         axis.set_xlim(left=0)

@@ -121,7 +121,11 @@ def lead(pair, decided, data="coco200"):
     settings = {
         "quantiles": [-50, 10, 300],
         "decided": decided,
-        "by_choice": {"rule": {"mass": [3, 1, 0], "entries": [0, 1, 3]}, "layer": {"last_but_one": decided}},
+        "by_choice": {
+            "rule": {"mass": [3, 1, 0], "entries": [0, 1, 3]},
+            "layer": {"last_but_one": decided},
+            "share": {"10 %": decided, "5 %": decided},
+        },
     }
     return record(0.9, model=pair, metric="reading/lead", data=data, low=None, high=None, settings=settings)
 
@@ -132,7 +136,8 @@ def test_leads():
     assert table.loc["CRATE > ViT"].tolist() == ["75 / 12 / 12 (-5.0, +1.0, +30.0)", "–"]
     assert table.loc["CRATE > centred blob", "Weizmann horses"].startswith("0 / 75 / 25")
     table = figures.choice_table(records, "crate_over_vit", ("coco200",))
-    assert table.index.tolist() == [("rule", "mass"), ("rule", "entries"), ("layer", "last but one")]
+    words = [("rule", "mass"), ("rule", "entries"), ("layer", "last but one")]
+    assert table.index.tolist() == [*words, ("share", "5 %"), ("share", "10 %")]
     assert table["COCO-200"].map(plain).tolist()[:2] == ["75 / 25 / 0", "0 / 25 / 75"]
 
 

@@ -32,6 +32,7 @@ def test_claims_of_a_notebook():
         record(value, model=name, metric="subspace_coding_rate") for name, value in (("crate", 31.0), ("vit", 40.0))
     ]
     table = tables.claims_table([record(0.5, seeds=(0,)), record(0.3, model="vit", seeds=(0,)), *rate], "here")
+    assert table.columns[0] == "verdict"  # beside the claim, where a phone shows it
     wins, tie, compresses, dino = table.reset_index().to_dict("records")
     assert wins["claim"] == "CRATE wins (Fig. 1) ○"
     assert wins["test"] == "mIoU, last layer on Cutouts: CRATE > ViT + 2 points"

@@ -1,5 +1,6 @@
 """Figures and tables of how far coarse segmentation depends on its reading; drawn from records, nothing is computed."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -190,10 +191,16 @@ def choice_table(records: Sequence[Record], pair: str, data: Sequence[str]) -> p
     for name in data:
         for one in select(_leads(records, name), model=pair):
             for axis, values in one.settings["by_choice"].items():
-                for value, counts in values.items():
+                for value, counts in sorted(values.items(), key=lambda one: _number(one[0])):
                     rows.setdefault((axis, value.replace("_", " ")), {})[data_label(name)] = _verdicts(counts)
     index = pd.MultiIndex.from_tuples(rows, names=["choice", "value"])
     return pd.DataFrame(list(rows.values()), index=index)
+
+
+def _number(value: str) -> float:
+    """The number that a choice's value begins with, "5 %" before "10 %"; words, which have none, stay as they are."""
+    found = re.match(r"[\d.]+", value)
+    return float(found[0]) if found else 0.0
 
 
 def _leads(records: Sequence[Record], data: str) -> list[Record]:

@@ -17,7 +17,7 @@ def claims_table(records: Sequence[Record], notebook: str) -> pd.DataFrame:
     ○ marks a claim whose outcome its author knew when it was written down.
     """
     decisions = [decide(claim, records) for claim in load_claims() if claim.notebook == notebook]
-    names = ["claim", "test", "difference", "95 % interval", "over", "seeds", "verdict"]
+    names = ["claim", "verdict", "test", "difference", "95 % interval", "over", "seeds"]  # a phone shows two columns
     return pd.DataFrame([claim_row(decision) for decision in decisions], columns=names).set_index("claim")
 
 
