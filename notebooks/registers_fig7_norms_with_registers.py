@@ -42,7 +42,7 @@ models = chosen.register_models(data_root=data_root, device=device)
 # share: compare tokens within a panel.  Networks with registers were trained by the same recipe as those
 # without; shown is the first of three runs.
 
-# %% mystnb={"figure": {"name": "fig-registers-fig7-norms", "caption": "Norms of patches, class token and registers after the last layer; each histogram has its own height. Recorded, COCO-200."}, "image": {"alt": "One panel for each network on a common logarithmic axis. The pretrained ViT has a few patches far to the right of all others; with a test-time register the register is there instead. Below, the lab's ViT and CRATE without and with registers."}}
+# %% mystnb={"figure": {"name": "fig-registers-fig7-norms", "caption": "Norms of patches, class token and registers after the last layer; each histogram has its own height. Arrow: the few patches that lie apart. Recorded, COCO-200."}, "image": {"alt": "One panel for each network on a common logarithmic axis. The pretrained ViT has a few patches far to the right of all others, and an arrow on them says two percent; with a test-time register the register is there instead. Below, the lab's ViT and CRATE without and with registers."}}
 recorded = records.load_records(records.RESULTS / "registers_prefix")
 prefix_plots.norm_ridges(recorded, data="coco200")
 plots.plt.show()

@@ -181,8 +181,8 @@ for layer in range(depth - 5, depth, 2):
         for name, model in looked_at.items()
     ]
 images = [evaluate.square(scene.image, side) for _ in looked_at]
-names = [plots.label(name) for name in looked_at]
-plots.picture_grid(images, overlays, alone=True, rows=names, side=1.0)
+names = [plots.label(name).replace(", ", ",\n") for name in looked_at]
+plots.picture_grid(images, overlays, alone=True, rows=names, side=1.6)
 plots.plt.show()
 
 # %% [markdown]

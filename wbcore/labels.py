@@ -207,5 +207,10 @@ def variant_label(variant: str, setting: str = "") -> str:
     return "DoViT, not trained for it" if setting == "untuned" else name
 
 
+def class_label(name: str) -> str:
+    """What tables and figures call a class: ``toy_sport`` is "toy sport"."""
+    return name.replace("_", " ")
+
+
 def data_label(data: str) -> str:
     return DATA_LABELS.get(data, data)

@@ -7,7 +7,7 @@ import pytest
 from matplotlib.text import Annotation
 
 from tests.tables.test_segmentation_curves import DENSE, DOVIT, scored, speed
-from wbcore.figures.cost_plots import cost_plane, saving_scatter, speed_bars, threshold_curves
+from wbcore.figures.cost_plots import cost_plane, saving_scatter, speed_bars, text_box, threshold_curves
 from wbcore.plots import VARIANT_COLOURS
 from wbcore.tables.segmentation_curves import GMACS, MIOU, plane, saving_panels, threshold_panels
 
@@ -23,9 +23,10 @@ def test_threshold_curves_have_a_row_for_each_data_set():
     records = [scored(model, value, data=data) for data in ("camvid", "cutouts_stuff") for model, value in models]
     figure = threshold_curves(threshold_panels(records, (MIOU,), ("camvid", "cutouts_stuff")))
     assert [axis.get_title() for axis in figure.axes] == ["CamVid", "Cutouts, stuff and things"]
-    curve, level, _ = figure.axes[0].lines
+    curve, level, margin = figure.axes[0].lines
     assert (list(curve.get_ydata()), curve.get_color()) == ([50, 60], VARIANT_COLOURS["dovit"])
     assert list(level.get_ydata()) == [70, 70]
+    assert (level.get_marker(), margin.get_xydata().tolist()) == ("", [[1.02, 70]])  # no dot at any ξ
 
 
 def test_bars_say_how_much_faster():
@@ -53,8 +54,18 @@ def test_labels_in_the_plane_keep_apart():
     figure = cost_plane({("camvid", GMACS): plane(records, GMACS, data="camvid")})
     notes = [text for text in figure.axes[0].texts if isinstance(text, Annotation)]
     assert sorted(note.get_text() for note in notes) == ["0.7", "0.9", "0.95", "0.99", "25 %", "75 %"]
-    boxes = [note.get_window_extent() for note in notes]
+    boxes = [text_box(note) for note in notes]
     assert not [pair for pair in itertools.combinations(boxes, 2) if pair[0].overlaps(pair[1])]
+
+
+def test_lines_follow_the_setting_and_not_the_cost():
+    costs = {"dovit_xi950": 3.0, "dovit_xi970": 1.0, "dovit_xi990": 2.0, "dovit": 1.5}  # a clock may say so
+    records = [scored(f"setr_vit_{name}", 0.5) for name in costs]
+    records += [scored(f"setr_vit_{name}", cost, GMACS) for name, cost in costs.items()]
+    (axis,) = cost_plane({("camvid", GMACS): plane(records, GMACS, data="camvid")}).axes
+    assert [line.get_xdata().tolist() for line in axis.lines if len(line.get_xdata()) == 3] == [[3.0, 1.0, 2.0]]
+    notes = {text.get_text(): text.xy[0] for text in axis.texts if isinstance(text, Annotation)}
+    assert notes == {"0.95": 3.0, "0.99": 2.0}
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,19 @@ def test_a_ridge_for_every_token(records):
     assert [len(axis.patches) for axis in figure.axes] == [2, 4]
 
 
+def test_few_outliers_are_pointed_at():
+    histogram = {"edges": [1.0, 2.0, 4.0, 8.0, 16.0, 32.0], "counts": [90, 7, 0, 1, 2]}
+    close = {"edges": [1.0, 2.0, 3.0, 8.0], "counts": [90, 0, 10]}  # the stretch without a token is from 2 to 3
+    records = [
+        record(2.0, model=f"vit_{token}", metric="prefix/norm", data="coco200", settings={"histogram": shown})
+        for token, shown in (("patches", histogram), ("cls", close))
+    ]
+    (axis,) = prefix_plots.norm_ridges(records, data="coco200").axes
+    (note,) = axis.texts
+    assert note.get_text() == "3 % of\nthe patches"
+    assert note.xy[0] == pytest.approx((16 * 32) ** 0.5)
+
+
 def test_a_row_for_every_token(records):
     table = prefix_plots.prefix_table(records)
     assert len(table) == 2 * (2 + 4)

@@ -29,6 +29,8 @@ def test_classes_have_colours_of_their_own(count):
     assert colours.shape == (count, 3)
     assert len(np.unique(colours.round(3), axis=0)) == count
     assert ((colours >= 0) & (colours < 1)).all()
+    apart = np.linalg.norm(colours[:, None] - np.vstack([colours, np.ones(3)]), axis=-1)
+    assert np.sort(apart, axis=1)[:, 1].min() > (0.15 if count < 20 else 0.02)  # the nearest but itself, or white
 
 
 def test_labels_in_colour():

@@ -15,7 +15,8 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.text import Annotation
+from matplotlib.patheffects import withStroke
+from matplotlib.text import Annotation, Text
 from matplotlib.transforms import Bbox, BboxBase
 
 from wbcore.labels import VARIANT_LABELS, backbone_label, data_label, variant_label
@@ -36,8 +37,11 @@ MARKERS = {
 }
 """One for each backbone."""
 _FAINT, _LINE = "#b9bec6", "#5b6068"
-_OFFSETS = [(dx, dy) for radius in (7, 13, 20) for dx, dy in product((radius, -radius, 0), repeat=2) if dx or dy]
-"""Where a label may stand beside its point, nearest first, in typographical points."""
+_OFFSETS = [
+    (dx, dy) for radius in (7, 11, 16, 22, 30) for dx, dy in product((radius, -radius, 0), repeat=2) if dx or dy
+]
+"""Where a label may stand beside its point, nearest first, in typographical points; a line leads to one further off."""
+_NEAR = 11
 
 
 def _name(model: str) -> SegmenterName:
@@ -95,8 +99,9 @@ def threshold_curves(panels: Mapping[tuple[str, str], Mapping[str, Curve]]) -> F
             level = name.variant == "dense"
             line = {**look, "marker": "", "linestyle": "--"} if level else {**look, "linestyle": "-"}
             axis.plot(places, [one.value for one in shown], markersize=5, **line)
-            if level:
-                axis.plot(places[-1], shown[-1].value, markersize=5, **look)
+            if level:  # its backbone is said in the margin: inside, a marker would stand for a measurement at some ξ
+                margin = axis.get_yaxis_transform()
+                axis.plot(1.02, shown[-1].value, markersize=5, clip_on=False, transform=margin, **look)
         _frame(axis, data_label(place[0]), "ξ", AXES.get(place[1], place[1]))
     _legend(figure, [_name(model) for curves in panels.values() for model in curves])
     return figure
@@ -220,12 +225,15 @@ def _draw_points(axis: Axes, points: Sequence[Point]) -> None:
 
 
 def _families(points: Sequence[Point]) -> list[list[Point]]:
-    """The points of one way of saving tokens with one backbone, the cheapest first."""
+    """The points of one way of saving tokens with one backbone, in the order of ξ, ρ or the share that is merged.
+
+    A model whose setting is not in its name ran with one that another point has, so it belongs to no line of several.
+    """
     found: dict[tuple[str, ...], list[Point]] = {}
-    for point in sorted(points, key=lambda one: one.cost.value):
+    for point in sorted(points, key=lambda one: float(_digits(one.name) or 0)):
         if point.name.setting != "untuned":
             found.setdefault(point.name[:3], []).append(point)
-    return list(found.values())
+    return [[one for one in family if _digits(one.name)] or family[:1] for family in found.values()]
 
 
 def _place(point: Point) -> tuple[float, float]:
@@ -235,30 +243,43 @@ def _place(point: Point) -> tuple[float, float]:
 def label_ends(axis: Axes, points: Sequence[Point]) -> None:
     """Write beside both ends of each way of saving tokens with what its model was run there.
 
-    A label stands where it covers no point, no other label and, if that can be, no line.  The figure must have been
-    laid out.
+    A label stands where it covers no point, no other label and, if that can be, no line; a thin line leads to one that
+    stands further off.  The figure must have been laid out.
     """
     centres = axis.transData.transform([_place(point) for point in points]) if points else ()
     taken = [Bbox.from_extents(x - 5, y - 5, x + 5, y + 5) for x, y in centres]
     paths = [line.get_transform().transform_path(line.get_path()) for line in axis.lines]
     swept = [[point for point in family if _setting(point.name)] for family in _families(points)]
     for point in (end for family in swept if family for end in dict.fromkeys((family[0], family[-1]))):
-        note = axis.annotate(_setting(point.name), _place(point), (0, 0), textcoords="offset points", fontsize=8.5)
-        note.set(in_layout=False, va="center", color=[0.7 * part for part in to_rgb(_look(point.name)["color"])])
+        shade = [0.7 * part for part in to_rgb(_look(point.name)["color"])]
+        lead = {"arrowstyle": "-", "color": shade, "linewidth": 0.7, "shrinkA": 0, "shrinkB": 3}
+        note = axis.annotate(
+            _setting(point.name), _place(point), (0, 0), textcoords="offset points", fontsize=8.5, arrowprops=lead
+        )
+        note.set(in_layout=False, va="center", color=shade, path_effects=[withStroke(linewidth=2, foreground="white")])
         boxes = [_moved(note, offset) for offset in _OFFSETS]
         covered = [
             8 * (sum(box.overlaps(other) for other in taken) + (not _within(box, axis.bbox)))
             + sum(path.intersects_bbox(box, filled=False) for path in paths)
             for box in boxes
         ]
-        taken.append(_moved(note, _OFFSETS[covered.index(min(covered))]))
+        offset = _OFFSETS[covered.index(min(covered))]
+        taken.append(_moved(note, offset))
+        if note.arrow_patch is not None:
+            note.arrow_patch.set_visible(max(map(abs, offset)) > _NEAR)
 
 
 def _moved(note: Annotation, offset: tuple[float, float]) -> Bbox:
     """Where a label is when it stands at ``offset``."""
     across = offset[0]
     note.set(position=offset, ha="center" if across == 0 else "left" if across > 0 else "right")
-    return note.get_window_extent()
+    return text_box(note)
+
+
+def text_box(note: Annotation) -> Bbox:
+    """Where a note's text is, without the line that leads to it."""
+    note.get_window_extent()  # brings its place up to date
+    return Text.get_window_extent(note)
 
 
 def _within(box: Bbox, other: BboxBase) -> bool:
@@ -267,10 +288,14 @@ def _within(box: Bbox, other: BboxBase) -> bool:
 
 def _setting(name: SegmenterName) -> str:
     """ξ, ρ or the share that is merged; the colour says which."""
-    digits = re.sub(r"\D", "", name.setting)
+    digits = _digits(name)
     if not digits:
         return ""
     return f"{digits} %" if name.variant == "tome" else f"{int(digits) / 10 ** len(digits):g}"
+
+
+def _digits(name: SegmenterName) -> str:
+    return re.sub(r"\D", "", name.setting)
 
 
 def _bounds(interval: Interval) -> tuple[float, float]:

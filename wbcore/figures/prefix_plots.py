@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from jaxtyping import Float, Integer
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
@@ -19,6 +20,8 @@ from wbcore.tables.numbers import number_cell
 
 SUBJECTS = ("vit_tiny_pretrained", "vit_tiny_pretrained_ttr", "vit", "vit_reg4", "crate", "crate_reg4")
 """In the order in which they are shown: each before what it is with registers."""
+GAP = 2.0
+"""Norms beyond an empty stretch from some norm to this many times of it are marked as outlying."""
 
 
 def token_label(token: str) -> str:
@@ -29,7 +32,8 @@ def token_label(token: str) -> str:
 def norm_ridges(records: Sequence[Record], *, data: str, models: Sequence[str] = SUBJECTS) -> Figure:
     """How long patches, class token and registers are: a panel for each model, a histogram for each kind of token.
 
-    All panels have the same logarithmic axis; each histogram has its own height.
+    All panels have the same logarithmic axis; each histogram has its own height.  An arrow says how many tokens lie far
+    beyond all others (:data:`GAP`), because few of many are hardly seen.
     """
     shown = {model: found for model in models if (found := _tokens(records, model, data, "prefix/norm"))}
     columns = min(3, len(shown))
@@ -51,6 +55,18 @@ def norm_ridges(records: Sequence[Record], *, data: str, models: Sequence[str] =
                 alpha=0.55 if token == "patches" else 1.0,
             )
             axis.axhline(-row, color="#c9cdd3", linewidth=0.8, zorder=0)
+            if (outlying := _apart(counts, np.array(histogram["edges"]))) is not None:
+                place, share = outlying
+                axis.annotate(
+                    f"{100 * share:.0f} % of\nthe {token_label(token)}",
+                    (place, 0.06 - row),
+                    (6, 24),
+                    textcoords="offset points",
+                    ha="right",
+                    va="bottom",
+                    fontsize=9,
+                    arrowprops={"arrowstyle": "->", "color": "#4a4f57"},
+                )
         axis.set(xscale="log", ylim=(0.2 - len(order), 1.05))
         axis.set_yticks([-row for row in range(len(order))], [token_label(token) for token in order])
         axis.tick_params(axis="y", length=0)
@@ -62,6 +78,20 @@ def norm_ridges(records: Sequence[Record], *, data: str, models: Sequence[str] =
         axis.set_xlabel("norm after the last layer (log)")
         axis.tick_params(axis="x", labelbottom=True)
     return figure
+
+
+def _apart(counts: Integer[np.ndarray, "bins"], edges: Float[np.ndarray, "ends"]) -> tuple[float, float] | None:
+    """Where most of the tokens lie that an empty stretch parts from all shorter ones, and their share; None without any.
+
+    The stretch must reach to :data:`GAP` times where it begins.
+    """
+    filled = np.flatnonzero(counts)
+    gaps = [place for place in range(1, len(filled)) if edges[filled[place]] >= GAP * edges[filled[place - 1] + 1]]
+    if not gaps:
+        return None
+    beyond = filled[gaps[-1] :]
+    most = beyond[counts[beyond].argmax()]
+    return float(np.sqrt(edges[most] * edges[most + 1])), float(counts[beyond].sum() / counts.sum())
 
 
 def prefix_table(records: Sequence[Record], *, models: Sequence[str] = SUBJECTS) -> pd.DataFrame:

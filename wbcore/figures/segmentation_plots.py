@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from wbcore.data.example import VOID
+from wbcore.labels import class_label
 from wbcore.measuring.segmentation import Segmented
 from wbcore.measuring.token_use import layers_run
 from wbcore.models.dovit import SegmenterConfig
@@ -21,18 +22,52 @@ Picture = Shaped[np.ndarray, "_h _w *_c"]
 STAGES = ("#9fd8d3", "#3aa39c", "#0b5753", "#062f2d")
 """From the first decision to the last, the further the darker."""
 _MARK = "#d1345b"
+_FIRST = 42
+"""With which of its candidates :func:`class_colours` begins."""
+_TO_CONES = np.array(
+    [
+        [0.4122214708, 0.5363325363, 0.0514459929],
+        [0.2119034982, 0.6806995451, 0.1073969566],
+        [0.0883024619, 0.2817188376, 0.6299787005],
+    ]
+)
+_FROM_CONES = np.array(
+    [
+        [0.2104542553, 0.7936177850, -0.0040720468],
+        [1.9779984951, -2.4285922050, 0.4505937099],
+        [0.0259040371, 0.7827717662, -0.8086757660],
+    ]
+)
 _DOUBT = 1e-3
 """The least doubt 1 − q that is told from less."""
 
 
 def class_colours(count: int) -> Float[np.ndarray, "c 3"]:
-    """A colour for each class, neighbours in number far from each other in hue."""
-    hues = np.arange(count) * 0.618034 % 1  # the golden ratio spreads any number of hues
-    lightness = np.array([0.62, 0.42, 0.8])[np.arange(count) % 3]  # hues that come close differ in it
-    rows = [
-        sns.husl_palette(1, h=float(hue), s=0.85, l=float(light))[0] for hue, light in zip(hues, lightness, strict=True)
-    ]
-    return np.array(rows).reshape(count, 3)
+    """A colour for each class, as unlike those of all classes before it as can be, white among them.
+
+    Unlike is distance in Oklab, over the colours of husl at six lightnesses and two saturations.
+    """
+    rows = np.array(
+        [
+            colour
+            for lightness in (0.25, 0.4, 0.55, 0.68, 0.8, 0.9)
+            for saturation in (0.8, 0.4)
+            for colour in sns.husl_palette(18, s=saturation, l=lightness)
+        ]
+    )
+    places = _oklab(rows)
+    apart = np.linalg.norm(places - _oklab(np.ones((1, 3))), axis=1)
+    chosen = [_FIRST]
+    for _ in range(1, count):
+        apart = np.minimum(apart, np.linalg.norm(places - places[chosen[-1]], axis=1))
+        chosen.append(int(apart.argmax()))
+    return rows[chosen[:count]]
+
+
+def _oklab(colours: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
+    """sRGB from 0 to 1 in a space where equal distances look equally large.  Source: Ottosson, Oklab (2020)."""
+    linear = np.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4)
+    return np.cbrt(linear @ _TO_CONES.T) @ _FROM_CONES.T
 
 
 def class_picture(labels: UInt8[np.ndarray, "h w"], *, classes: int) -> Float[np.ndarray, "h w 3"]:
@@ -76,7 +111,7 @@ def class_legend(classes: Sequence[str], found: Sequence[Segmented]) -> dict[str
     """The names and colours of the classes that some prediction or some truth has."""
     colours = class_colours(len(classes))
     present = np.unique(np.concatenate([labels.ravel() for one in found for labels in (one.prediction, _truth(one))]))
-    return {classes[int(number)].replace("_", " "): tuple(colours[number]) for number in present if number != VOID}
+    return {class_label(classes[int(number)]): tuple(colours[number]) for number in present if number != VOID}
 
 
 def _truth(found: Segmented) -> UInt8[np.ndarray, "h w"]:

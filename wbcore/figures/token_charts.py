@@ -11,6 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from wbcore.figures.segmentation_plots import STAGES, layer_legend, layer_picture
+from wbcore.labels import class_label
 from wbcore.measuring.segmentation import Segmented
 from wbcore.measuring.token_use import gmacs_by_block, layers_run, tokens_by_block
 from wbcore.metrics.segmentation_cost import dense_ledger
@@ -38,7 +39,7 @@ def class_bars(uses: Sequence[TokenUse]) -> Figure:
                 if low is not None and high is not None:
                     axis.plot([low, high], [row, row], color=STAGES[stage], linewidth=2, solid_capstyle="round")
                 axis.plot(value, row, "o", color=STAGES[stage], markersize=7, zorder=3)
-        axis.set_yticks(range(len(order)), [use.classes[place].replace("_", " ") for place in order])
+        axis.set_yticks(range(len(order)), [class_label(use.classes[place]) for place in order])
         axis.set_ylim(len(order) - 0.5, -0.5)
         axis.set_xlim(0, 102)
         axis.set_title(use.title.replace(" on ", "\non "), fontsize=10)

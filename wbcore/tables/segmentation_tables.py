@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from wbcore.errors import InputError
-from wbcore.labels import BACKBONE_LABELS, DECODER_LABELS, backbone_label, data_label, variant_label
+from wbcore.labels import BACKBONE_LABELS, DECODER_LABELS, backbone_label, class_label, data_label, variant_label
 from wbcore.metric_labels import POINTS, metric_label, unit_of
 from wbcore.metrics.intervals import Interval
 from wbcore.metrics.segmentation import class_iou, tallies_from_lines
@@ -110,7 +110,8 @@ def class_table(
             if len(ious) != len(groups):
                 raise InputError(f"{model} has {len(ious)} classes on {data}, {len(groups)} are named: name every one")
             columns[name] = [number_cell(one, POINTS) for one in ious]
-    index = pd.MultiIndex.from_tuples([(group, name) for name, group in groups.items()], names=["", "class"])
+    places = [(group, class_label(name)) for name, group in groups.items()]
+    index = pd.MultiIndex.from_tuples(places, names=["", "class"])
     frame = pd.DataFrame(columns, index=index)
     frame.columns = pd.MultiIndex.from_tuples(list(columns), names=LEVELS) if columns else frame.columns
     return frame.sort_index(level=0, sort_remaining=False)

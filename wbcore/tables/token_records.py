@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int, Shaped
 
-from wbcore.labels import data_label, label
+from wbcore.labels import class_label, data_label, label
 from wbcore.measuring.token_use import cost_relations
 from wbcore.metric_labels import POINTS
 from wbcore.metrics.correlation import rank_correlation
@@ -86,7 +86,7 @@ def class_table(uses: Sequence[TokenUse]) -> pd.DataFrame:
     for use in uses:
         shares = use.pixels.sum(axis=0) / use.pixels.sum()
         for number in sorted(range(len(use.classes)), key=lambda place: use.kept_by_class[place][0].value):
-            rows[use.title, use.classes[number]] = {
+            rows[use.title, class_label(use.classes[number])] = {
                 "share of pixels": f"{100 * shares[number]:.1f}",
                 "IoU": number_cell(use.iou[number], POINTS),
                 **{
@@ -168,7 +168,8 @@ def relation_table(relations: Mapping[str, Mapping[str, Interval]]) -> pd.DataFr
         ]
         for title, found in relations.items()
     }
-    return pd.DataFrame(cells, index=pd.Index(names, name="rank correlation of GMACs with"))
+    index = pd.Index(map(class_label, names), name="rank correlation of GMACs with")
+    return pd.DataFrame(cells, index=index)
 
 
 def _correlation(interval: Interval) -> str:
