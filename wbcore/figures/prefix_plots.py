@@ -81,7 +81,7 @@ def norm_ridges(records: Sequence[Record], *, data: str, models: Sequence[str] =
 
 
 def _apart(counts: Integer[np.ndarray, "bins"], edges: Float[np.ndarray, "ends"]) -> tuple[float, float] | None:
-    """Where most of the tokens lie that an empty stretch parts from all shorter ones, and their share; None without any.
+    """Where most of the tokens lie that an empty stretch parts from all shorter ones, and their share; None if none do.
 
     The stretch must reach to :data:`GAP` times where it begins.
     """

@@ -48,7 +48,7 @@ def forest_panels(
     *,
     each_run: bool = False,
 ) -> dict[str, list[Record]]:
-    """What :func:`wbcore.plots.forest` shows of some models: a panel for each data set, with several runs of a model as one.
+    """What :func:`wbcore.plots.forest` shows of some models: a panel for each data set, several runs of a model as one.
 
     ``each_run`` shows every run instead, without the interval over its images.
     """
