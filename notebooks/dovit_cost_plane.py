@@ -64,7 +64,7 @@ curves.plane_table(recorded, costs, data="cutouts_stuff")
 # which half of the patches merge, of ToMe's; with more to spend, merging without any training is level with the dense
 # model.  A ViT has to be *trained* to let tokens stop: the same decisions on dense weights, whose probes were trained too, ruin
 # it, perhaps because its last layers and its decoder never met a token that had stopped.  **A CRATE backbone changes that**: its dense
-# weights lose half a point by the same decisions, and none of its rows more than one.  It segments the street far worse, though, for more
+# weights lose half a point by the same decisions, and none of its rows much more than one.  It segments the street far worse, though, for more
 # multiply-accumulates, so it is nowhere on the front.  By these clock times, of one image at a time,
 # nothing but DoViT, trained for it or not, is faster than the dense model; timed in turn with its own dense counterpart, DyViT with
 # ρ = 0.7 is too, by 7 % ({ref}`chapter-dovit-fig3`).  Neighbours on these lines were not compared image by image.  On the composed
