@@ -131,8 +131,9 @@ plots.plt.show()
 #   which a norm could pile up; this was not tested.  ViT's longest patches grow along the layers, but with the median, and never to three times it.
 #   That is a result: at this size, with this training, there is nothing for registers to cure.
 # - **Nor with twice the layers and four times the images.**  The deeper ViT's longest patch is a third above the median after its
-#   last layer, closer to it than in the shallow one, and not one patch is three times as long.  If small supervised ViTs get outliers, they
-#   get them later than after three quarters of a million images.
+#   last layer, closer to it than in the shallow one, and not one patch is three times as long.  {cite:t}`bach2025registers`
+#   find high norms in a DeiT-III Small, which has four times the parameters and has seen hundreds of times as many images; so this rules
+#   out little.
 # - Whether *size* decides, as the paper has it, remains open: the ViT-Ti/16 is smaller than the paper's smallest model with
 #   outliers.  But its outliers are of another kind, and it was trained far longer than ours.
 #
