@@ -68,7 +68,7 @@ tables.claims_table(recorded, "dovit_table1_street")
 
 # %% [markdown]
 # **What the records say.**  The picture of the paper is there: for a loss of 0.7 points of mIoU (the paper: less than 0.8;
-# whether it is less than that is undecided) DoViT leaves out more than a third of the work, and it is the only one of the rows
+# whether it is less than that is undecided) DoViT leaves out more than a third of the work, and it is the only one of its rows
 # that both segments better and costs less than DyViT with ρ = 0.7.  Three statements fail, one by little: the saving stays just short of the paper's lower bound
 # (one reason may be in {ref}`tab-dovit-full-size`: the products of attention, which shrink fastest, are a small part of an image of so few
 # patches), and mIoU does not rise.  And the contrast with DyViT is milder here than in the paper: fixed shares lose a
