@@ -1,13 +1,10 @@
 """CorLoc recorded: what a model's features are made to say, and that nothing is chosen on what is measured."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
 from tests import tiny
-from tests.planted import CONFIG, planted
-from tests.rectangles import by_floats, rectangles
+from tests.rectangles import by_floats
 from wbcore.data.example import Example
 from wbcore.errors import InputError
 from wbcore.measuring.lost_records import (
@@ -32,26 +29,15 @@ from wbcore.measuring.lost_sweep import (
 )
 from wbcore.records import select
 
-SIDE = 18
 PLACES = (-0.3, 0.0, 0.2)
 
 
-@pytest.fixture
-def dataset():
-    return rectangles()
-
-
-@pytest.fixture
-def model():
-    return planted(replace(CONFIG, image_size=SIDE))
-
-
-def test_what_is_recorded_was_chosen_elsewhere(model, dataset):
-    here = sweep(see(model, dataset), biases=PLACES)
+def test_what_is_recorded_was_chosen_elsewhere(planted_model, rectangle_photographs):
+    here = sweep(see(planted_model, rectangle_photographs), biases=PLACES)
     hits = {way: [[[0.0], [0.0], [float(way == ("values", "unit"))]]] for way in here.numbers}
     there = Sweep(PLACES, {way: np.array(rows) for way, rows in hits.items()}, 1)
-    origin = Origin("double", "noise", dataset, "others", "test", seed=3)
-    records = lost_records(model, there, here, origin)
+    origin = Origin("double", "noise", rectangle_photographs, "others", "test", seed=3)
+    records = lost_records(planted_model, there, here, origin)
     (best,) = select(records, metric="corloc", model="double")
     assert (best.settings["facet"], best.settings["treatment"], best.settings["bias"]) == ("values", "unit", 0.2)
     assert best.values == tuple(here.of(Way("values", "unit", 0.2)))
@@ -60,7 +46,7 @@ def test_what_is_recorded_was_chosen_elsewhere(model, dataset):
     assert (best.n, best.seeds) == (6, (3,))
     for metric in METRICS[1:]:
         (one,) = select(records, metric=metric, model="double_stock")
-        assert one.values == pytest.approx(here.of(stock(model), metric), abs=1e-4)
+        assert one.values == pytest.approx(here.of(stock(planted_model), metric), abs=1e-4)
     assert {one.model for one in select(records, metric="corloc")} == {
         "double",
         *(f"double_{ending}" for ending in ("stock", "keys", "queries", "values")),
@@ -73,12 +59,14 @@ def test_what_is_recorded_was_chosen_elsewhere(model, dataset):
     assert all(low <= value <= high for value, low, high in curve.settings["curve"])
 
 
-def test_measuring_is_choosing_on_the_others_and_scoring_here(model, dataset):
-    others = tiny.Photographs(dataset[3:5])
-    records = measure(model, others, dataset, name="double", data="noise", command="test", biases=PLACES)
-    way = choose(sweep(see(model, others), biases=PLACES))
+def test_measuring_is_choosing_on_the_others_and_scoring_here(planted_model, rectangle_photographs):
+    others = tiny.Photographs(rectangle_photographs[3:5])
+    records = measure(
+        planted_model, others, rectangle_photographs, name="double", data="noise", command="test", biases=PLACES
+    )
+    way = choose(sweep(see(planted_model, others), biases=PLACES))
     (best,) = select(records, metric="corloc", model="double")
-    assert best.values == tuple(sweep(see(model, dataset), biases=PLACES).of(way))
+    assert best.values == tuple(sweep(see(planted_model, rectangle_photographs), biases=PLACES).of(way))
     assert [best.settings[name] for name in way._fields] == list(way)
 
 
@@ -97,9 +85,9 @@ class TestBoxes:
         assert box.left + box.right == 17_000
         assert box.top + box.bottom == 29_000
 
-    def test_against_floats(self, dataset):
-        hits = box_hits(dataset, (*SHARES, 1.0))
-        kept = [one for one in dataset if len(one.instances)]
+    def test_against_floats(self, rectangle_photographs):
+        hits = box_hits(rectangle_photographs, (*SHARES, 1.0))
+        kept = [one for one in rectangle_photographs if len(one.instances)]
         for row, example in zip(hits, kept, strict=True):
             for share, hit in zip((*SHARES, 1.0), row, strict=True):
                 box = centred_box(example, share)
@@ -107,10 +95,10 @@ class TestBoxes:
         assert hits.any()
         assert not hits.all()
 
-    def test_the_share_is_chosen_elsewhere(self, dataset):
+    def test_the_share_is_chosen_elsewhere(self, rectangle_photographs):
         whole = np.ones((1, 19, 23), bool)
         others = tiny.Photographs([Example("", np.zeros((19, 23, 3), np.uint8), instances=whole)])
-        box, image = box_records(others, Origin("boxes", "noise", dataset, "others", "test"))
+        box, image = box_records(others, Origin("boxes", "noise", rectangle_photographs, "others", "test"))
         assert (box.model, image.model) == ("centred_box", "whole_image")
         assert box.settings["share"] == 0.5  # every larger share is right, too
-        assert image.values == tuple(box_hits(dataset, (1.0,))[:, 0])
+        assert image.values == tuple(box_hits(rectangle_photographs, (1.0,))[:, 0])

@@ -1,14 +1,11 @@
 """Every way of running LOST is LOST, and the chosen one is the best."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
 
 from tests import tiny
-from tests.planted import CONFIG, planted
-from tests.rectangles import by_floats, rectangles
+from tests.rectangles import by_floats
 from wbcore.data.example import VOID, Example
 from wbcore.errors import InputError
 from wbcore.measuring.lost_sweep import (
@@ -29,18 +26,7 @@ from wbcore.measuring.lost_sweep import (
 from wbcore.metrics.attention import NoObjectError
 from wbcore.metrics.lost import Box, discover, lost
 
-SIDE = 18
 PLACES = (-0.3, 0.0, 0.2)
-
-
-@pytest.fixture
-def dataset():
-    return rectangles()
-
-
-@pytest.fixture
-def model():
-    return planted(replace(CONFIG, image_size=SIDE))
 
 
 def features(n: int = 35, dim: int = 11) -> torch.Tensor:
@@ -108,36 +94,36 @@ def test_a_box_of_patches_against_objects_in_pixels():
 
 
 class TestSeeing:
-    def test_squares_are_what_the_model_sees(self, model, dataset):
-        found = list(see(model, dataset))
+    def test_squares_are_what_the_model_sees(self, planted_model, rectangle_photographs):
+        found = list(see(planted_model, rectangle_photographs))
         assert len(found) == 7
         assert {one.grid for one in found} == {(6, 6)}
         assert {one.patch_size for one in found} == {None}
         assert list(found[0].features) == ["keys", "queries", "values"]
-        assert found[3].example is dataset[3]
+        assert found[3].example is rectangle_photographs[3]
 
-    def test_own_size_continues_the_normalised_image_with_zeros(self, model, dataset):
-        found = list(see(model, dataset, own_size=True))
+    def test_own_size_continues_the_normalised_image_with_zeros(self, planted_model, rectangle_photographs):
+        found = list(see(planted_model, rectangle_photographs, own_size=True))
         assert [one.grid for one in found[:2]] == [(10, 6), (7, 8)]
-        image = model.normalise(torch.from_numpy(dataset[1].image).permute(2, 0, 1)[None])
+        image = planted_model.normalise(torch.from_numpy(rectangle_photographs[1].image).permute(2, 0, 1)[None])
         padded = torch.zeros(1, 3, 21, 24)
         padded[..., :19, :23] = image
         with torch.no_grad():
-            expected = model.layout(padded).patches(model.tap(padded, "values"))[0]
+            expected = planted_model.layout(padded).patches(planted_model.tap(padded, "values"))[0]
         torch.testing.assert_close(found[1].features["values"], expected)
 
-    def test_crate_gives_its_projections(self, dataset):
+    def test_crate_gives_its_projections(self, rectangle_photographs):
         crate = tiny.model().eval()
         assert facets(crate) == ("projections",)
         assert stock(crate) == ("projections", "scaled", 0.0)
-        assert list(next(see(crate, dataset)).features) == ["projections"]
+        assert list(next(see(crate, rectangle_photographs)).features) == ["projections"]
 
 
-def test_a_sweep_is_lost_one_by_one(model, dataset):
-    found = sweep(see(model, dataset), biases=PLACES)
+def test_a_sweep_is_lost_one_by_one(planted_model, rectangle_photographs):
+    found = sweep(see(planted_model, rectangle_photographs), biases=PLACES)
     assert found.left_out == 1
-    assert set(found.numbers) == {(facet, treatment) for facet in facets(model) for treatment in TREATMENTS}
-    images = [one for one in see(model, dataset) if len(one.example.instances)]
+    assert set(found.numbers) == {(facet, treatment) for facet in facets(planted_model) for treatment in TREATMENTS}
+    images = [one for one in see(planted_model, rectangle_photographs) if len(one.example.instances)]
     for way in (Way("keys", "scaled", 0.0), Way("values", "centred", 0.2), Way("queries", "unit", -0.3)):
         for index, one in enumerate(images):
             given = treated(one.features[way.facet], way.treatment)
@@ -153,9 +139,9 @@ def test_a_sweep_is_lost_one_by_one(model, dataset):
             assert found.of(way, "lost_covered")[index] == pytest.approx((right - left) * (bottom - top) / 36)
 
 
-def test_no_object_at_all(model, dataset):
+def test_no_object_at_all(planted_model, rectangle_photographs):
     with pytest.raises(NoObjectError, match="none of 1 images has an object"):
-        sweep(see(model, dataset[2:3]), biases=PLACES)
+        sweep(see(planted_model, rectangle_photographs[2:3]), biases=PLACES)
 
 
 def made(table: dict[tuple[str, str], list[list[int]]], *, places=PLACES) -> Sweep:
@@ -174,9 +160,9 @@ def test_of_equal_ways_the_bias_nearest_to_zero():
     assert choose(found, facet="values") == ("values", "scaled", -0.3)
 
 
-def test_a_picture_shows_what_was_measured(model, dataset):
-    found = picture(model, dataset, stock(model))
-    hits = sweep(see(model, dataset), biases=(0.0,)).of(stock(model))
+def test_a_picture_shows_what_was_measured(planted_model, rectangle_photographs):
+    found = picture(planted_model, rectangle_photographs, stock(planted_model))
+    hits = sweep(see(planted_model, rectangle_photographs), biases=(0.0,)).of(stock(planted_model))
     kept = [one for one in found if one.right is not None]
     assert [one.right for one in kept] == hits.tolist()
     assert (found[2].right, found[2].objects) == (None, [])
@@ -187,5 +173,5 @@ def test_a_picture_shows_what_was_measured(model, dataset):
         assert one.degree[row, column] == one.degree.min()
         assert one.box[0] <= one.seed[0] <= one.box[2]
         assert one.box[1] <= one.seed[1] <= one.box[3]
-    nameless = [Example("", dataset[0].image)]
-    assert picture(model, nameless, stock(model))[0].right is None
+    nameless = [Example("", rectangle_photographs[0].image)]
+    assert picture(planted_model, nameless, stock(planted_model))[0].right is None

@@ -1,11 +1,5 @@
 """LOST is recorded of every network, on the data at hand."""
 
-from dataclasses import replace
-
-import pytest
-
-from tests.planted import CONFIG, planted
-from tests.rectangles import rectangles
 from wbcore.measuring.lost_sweep import (
     BIASES,
     FEW_BIASES,
@@ -17,17 +11,7 @@ from wbcore.recording.register_subjects import Loaded, Network
 from wbcore.records import select
 from wbcore.segmentation_study import VIT_TINY
 
-SIDE = 18
-
-
-@pytest.fixture
-def dataset():
-    return rectangles()
-
-
-@pytest.fixture
-def model():
-    return planted(replace(CONFIG, image_size=SIDE))
+SIDE = 18  # of the planted model
 
 
 def test_which_networks_on_which_data(tmp_path):
@@ -42,14 +26,14 @@ def test_which_networks_on_which_data(tmp_path):
     assert {data for _, data in found} == set(MEASURED)
 
 
-def test_a_cell_measures_what_it_is_named_after(tmp_path, monkeypatch, dataset, model):
+def test_a_cell_measures_what_it_is_named_after(tmp_path, monkeypatch, rectangle_photographs, planted_model):
     asked = []
 
     def images(data, split, limit, _place, *, size):
         asked.append((data, split, limit, size))
-        return dataset
+        return rectangle_photographs
 
-    network = Network(FULL[0], None, lambda: Loaded(model, None, 64 * "1", {"moved": []}))
+    network = Network(FULL[0], None, lambda: Loaded(planted_model, None, 64 * "1", {"moved": []}))
     monkeypatch.setattr(lost_recording, "register_networks", lambda _: iter([network]))
     monkeypatch.setattr(lost_recording, "images", images)
     cells = {(one.subject, one.data): one for one in lost_cells(Place(tmp_path, tmp_path, "cpu"))}
