@@ -1,8 +1,8 @@
 """A number with everything it stands on, its file, and the mean over seeds."""
 
 import base64
+import bz2
 import json
-import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -59,7 +59,7 @@ _BY_IMAGE = ("values", "matches", "tallies")
 def save_records(records: Iterable[Record], path: Path | str) -> None:
     """Write records as JSON, one per line so that differences can be read, and once what all of them have in common.
 
-    What they hold image by image is most of a file and nothing to read, so it stands there compressed: JSON, deflated,
+    What they hold image by image is most of a file and nothing to read, so it stands there compressed: JSON, by bzip2,
     in the letters of base 85.
     Raises: InputError if the folder cannot be written or the disk is full; what was there stays.
     """
@@ -75,7 +75,7 @@ def _packed(entry: dict[str, Any]) -> dict[str, Any]:
     for name in _BY_IMAGE:
         if entry[name] is not None:
             text = json.dumps(entry[name], separators=(",", ":"))
-            entry[name] = base64.b85encode(zlib.compress(text.encode(), level=9)).decode()
+            entry[name] = base64.b85encode(bz2.compress(text.encode())).decode()
     return entry
 
 
@@ -92,7 +92,7 @@ def load_records(path: Path | str = RESULTS) -> list[Record]:
         try:
             content = json.loads(file.read_text(encoding="utf-8"))
             found += [_record(content["common"] | entry) for entry in content["records"]]
-        except (ValueError, TypeError, KeyError, AttributeError, zlib.error) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, OSError, EOFError) as error:
             raise InputError(f"{file} holds no records ({error}): write it again with `wbcore evaluate`") from error
     return found
 
@@ -100,7 +100,7 @@ def load_records(path: Path | str = RESULTS) -> list[Record]:
 def _record(entry: dict[str, Any]) -> Record:
     """A record as it was before :func:`save_records` packed it."""
     packed = {name: entry[name] for name in _BY_IMAGE if entry.get(name) is not None}
-    by_image = {name: tuple(json.loads(zlib.decompress(base64.b85decode(text)))) for name, text in packed.items()}
+    by_image = {name: tuple(json.loads(bz2.decompress(base64.b85decode(text)))) for name, text in packed.items()}
     return Record(**{**entry, **by_image, "seeds": tuple(entry.get("seeds", ()))})
 
 
