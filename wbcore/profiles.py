@@ -49,7 +49,7 @@ PROFILES: dict[str, Profile] = {
             "scenes": SegmentationPlan(
                 "cutouts_stuff",
                 "segmentation",
-                ("setr_crate_dense", "setr_crate_dovit", "setr_crate_dyvit", "setr_vit_dovit"),
+                ("setr_crate_dense", "setr_crate_dovit", "setr_crate_dyvit"),
                 limit=60,
                 pictured_at=0.8,
             ),

@@ -29,7 +29,7 @@ from wbcore.train import Trainer
 from wbcore.transfer import origin
 
 STUDIES = ("dovit", "dovit_gpu")
-"""On two cores, and on one GPU: street scenes at twice the size, and three seeds of the headline pair."""
+"""On two cores, and on one GPU with street scenes at twice the size; three seeds of the headline pair in either."""
 EPOCH_SCENES = 6_400
 VIT_TINY = "vit_tiny_patch16_224_in1k.pth"
 """Name, below ``data_root/weights``, of the pretrained ViT-Ti/16, a state dict in timm's names."""
@@ -102,7 +102,7 @@ class SegmentationCell:
 THRESHOLDS = {"street": 0.985, "street480": 0.985, "scenes": 0.97}
 """ξ in training; the paper's for Cityscapes, and the middle of its range for ADE20K."""
 
-SHIPPED = ("setr_crate_dense", "setr_crate_dovit", "setr_crate_dyvit", "setr_vit_dovit")
+SHIPPED = ("setr_crate_dense", "setr_crate_dovit", "setr_crate_dyvit")
 """The models of composed scenes that the repository holds, in 8 bits."""
 
 
@@ -131,6 +131,8 @@ def cells(study: str = "dovit") -> list[SegmentationCell]:
             *_family("street", "crate", "setr"),
             *_family("street", "vit", "setr"),
             *_family("street", "vit_tiny", "segmenter"),
+            *_family("street", "vit_tiny", "setr", ablation=True, seed=1),
+            *_family("street", "vit_tiny", "setr", ablation=True, seed=2),
         ]
     if study == "dovit_gpu":
         return [

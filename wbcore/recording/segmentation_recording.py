@@ -22,6 +22,8 @@ RATIOS = (0.9, 0.8, 0.7)
 """ρ of DyViT."""
 MERGED_SHARES = (0.25, 0.5, 0.75)
 """Share of the patches that token merging has merged before the last layer."""
+AGAIN = ("", "_untuned", f"_xi{round(1000 * SWEEP[0])}", f"_xi{round(1000 * SWEEP[-1])}", "90", "80", "70")
+"""What is recorded of further training runs, by the ending of the name."""
 SCENES = 300
 
 
@@ -68,12 +70,16 @@ def segmentation_cells(scenery: str, place: Place, *, study: str = "dovit") -> I
         patch = model.config.backbone.patch_size
         patches = -(-found.crop[0] // patch) * -(-found.crop[1] // patch)
         for ending, policy in policies(cell, patches=patches, depth=model.config.backbone.depth).items():
-            name = cell.model_name + ending
-            yield Cell(name, cell.seed, found.name, partial(_measure, cell, name, policy, place))
+            if cell.seed == 0 or ending in AGAIN:
+                name = cell.model_name + ending + (f"_seed{cell.seed}" if cell.seed else "")
+                yield Cell(name, cell.seed, found.name, partial(_measure, cell, name, policy, place))
 
 
 def _measure(cell: SegmentationCell, name: str, policy: Policy, place: Place, command: str) -> list[Record]:
-    """All records of a model under one policy; those by class, which are many, of DoViT as it was trained alone."""
+    """All records of a model under one policy; those by class, which are many, of DoViT as it was trained alone.
+
+    Of further runs the numbers are kept and not what they are of each image: they are compared run by run.
+    """
     weights = cell.weights(place.runs)
     model, _ = load_segmenter(weights, device=place.device)
     found = segmentation_records(
@@ -88,4 +94,5 @@ def _measure(cell: SegmentationCell, name: str, policy: Policy, place: Place, co
         weights_sha256=sha256(weights),
     )
     by_class = cell.variant == "dovit" and name == cell.model_name
-    return [record for record in found if by_class or not record.metric.startswith("kept_by_class/")]
+    found = [record for record in found if by_class or not record.metric.startswith("kept_by_class/")]
+    return [replace(record, values=None, tallies=None) for record in found] if cell.seed else found

@@ -41,13 +41,13 @@ def speed_cells(place: Place) -> Iterator[Cell]:
 def scenery_cells(scenery: str, place: Place) -> Iterator[Cell]:
     """Every trained dense, DoViT and DyViT model of a scenery, timed on a device under its policies at two sizes.
 
-    Nothing where the scenery's data are not at hand.
+    Of a model trained several times, the first run.  Nothing where the scenery's data are not at hand.
     """
     found = SCENERIES[scenery]
     if found.data != "cutouts_stuff" and place.data_root is None:
         return
     for cell in cells():
-        if cell.scenery == scenery and cell.variant in TIMED and cell.weights(place.runs).is_file():
+        if (cell.scenery, cell.seed) == (scenery, 0) and cell.variant in TIMED and cell.weights(place.runs).is_file():
             for precision in PRECISIONS[place.device]:
                 measure = partial(_measure, cell, place, precision)
                 yield Cell(cell.model_name, cell.seed, f"{found.data}-{place.device}-{precision}", measure)

@@ -39,8 +39,11 @@ _SEGMENTER = re.compile(
 
 
 def segmenter_of(model: str) -> SegmenterName | None:
-    """What a record's ``model`` names, if it is a segmentation model: ``setr_vit_tiny_dovit_xi950``."""
-    found = _SEGMENTER.fullmatch(model)
+    """What a record's ``model`` names, if it is a segmentation model: ``setr_vit_tiny_dovit_xi950``.
+
+    A further training run of one (``…_seed1``) is none: it stands behind the first (:func:`wbcore.records.runs_of`).
+    """
+    found = _SEGMENTER.fullmatch(model) if step_of(model).kind != "seed" else None
     if found is None:
         return None
     return SegmenterName(found["decoder"], found["backbone"], found["tome"] or found["variant"], found["setting"])
