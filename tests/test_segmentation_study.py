@@ -124,6 +124,22 @@ def test_trained_shipped_and_recorded(runs):
     assert costs["setr_crate_dyvit70"] < costs["setr_crate_dense"]
 
 
+def test_further_runs_are_recorded_run_by_run(runs, monkeypatch):
+    family = segmentation_study.cells()
+    again = [dataclasses.replace(cell, seed=1) for cell in family if cell.variant in ("base", "dense")]
+    for module in (segmentation_study, segmentation_recording):
+        monkeypatch.setattr(module, "cells", lambda study="dovit": [*family, *again])  # noqa: ARG005
+    assert run(runs, only="scenes_setr_crate_base-seed1") == 0
+    assert run(runs, only="scenes_setr_crate_dense-seed1") == 0
+    found = list(segmentation_recording.segmentation_cells("scenes", Place(runs, None, "cpu")))
+    names = ["setr_crate_dense_seed1", "setr_crate_dense_untuned_seed1"]
+    assert [cell.subject for cell in found] == names
+    assert [cell.file(runs).name for cell in found] == [f"records-{name}-cutouts_stuff.json" for name in names]
+    records = list(found[0].measure("test"))
+    assert {(record.model, record.seeds, record.n) for record in records} == {(names[0], (1,), 3)}
+    assert {(record.values, record.tallies) for record in records} == {(None, None)}
+
+
 def test_street_waits_for_its_data(runs):
     assert list(segmentation_recording.segmentation_cells("street", Place(runs, None, "cpu"))) == []
     with pytest.raises(InputError, match="vit_tiny needs data_root"):

@@ -7,7 +7,15 @@ import pytest
 from matplotlib.text import Annotation
 
 from tests.tables.test_segmentation_curves import DENSE, DOVIT, scored, speed
-from wbcore.figures.cost_plots import cost_plane, saving_scatter, speed_bars, text_box, threshold_curves
+from wbcore.figures.cost_plots import (
+    cost_plane,
+    run_differences,
+    saving_scatter,
+    speed_bars,
+    text_box,
+    threshold_curves,
+)
+from wbcore.metrics.intervals import Interval
 from wbcore.plots import VARIANT_COLOURS
 from wbcore.tables.segmentation_curves import GMACS, MIOU, plane, saving_panels, threshold_panels
 
@@ -44,6 +52,16 @@ def test_promise_and_nine_tenths_of_it():
     promise, tenths, _, measured, _ = figure.axes[0].lines
     assert [list(line.get_ydata()) for line in (promise, tenths)] == [[0, 50], [0, 45]]
     assert measured.get_xydata()[0] == pytest.approx((50, 100 - 100 / 1.5))
+
+
+def test_every_run_has_a_dot():
+    (axis,) = run_differences({DOVIT: ([-1.0, 0.5], Interval(-0.25, -3, 2.5, 2))}, unit="points").axes
+    spread, mean, runs, zero = axis.lines
+    assert spread.get_xdata().tolist() == [-3, 2.5]
+    assert mean.get_xdata().tolist() == [-0.25, -0.25]
+    assert runs.get_xydata().tolist() == [[-1, 0], [0.5, 0]]
+    assert zero.get_xdata() == [0, 0]
+    assert [text.get_text() for text in axis.get_yticklabels()] == ["SETR, ViT, lab, DoViT"]
 
 
 def test_labels_in_the_plane_keep_apart():

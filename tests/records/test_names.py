@@ -2,7 +2,7 @@
 
 import pytest
 
-from wbcore.records import step_of
+from wbcore.records import segmenter_of, step_of
 
 
 @pytest.mark.parametrize(
@@ -16,3 +16,9 @@ from wbcore.records import step_of
 )
 def test_the_step_in_a_models_name(name, expected):
     assert step_of(name) == expected
+
+
+def test_a_further_run_is_no_segmentation_model_of_its_own():
+    for name in ("setr_vit_tiny_dovit", "setr_vit_tiny_dovit_xi950", "segmenter_crate_dyvit70"):
+        assert segmenter_of(name) is not None
+        assert segmenter_of(f"{name}_seed1") is None

@@ -17,6 +17,7 @@ from wbcore.tables.segmentation_tables import (
     class_table,
     difference_table,
     full_size_table,
+    run_differences,
     segmenters_in,
     statement_table,
 )
@@ -118,6 +119,26 @@ def test_differences_image_by_image(records):
     assert list(table["GMACs", "GMACs"]) == ["-0.800", "-1.000"]
     assert next(iter(table["GMACs", "95 % interval"])) == "[-0.800,\N{NO-BREAK SPACE}-0.800]"
     assert list(table["", "images"]) == [3, 3]
+
+
+def test_differences_run_by_run(records):
+    again = {DENSE: (0.45, 0.47), DOVIT: (0.43, 0.46)}  # DyViT was trained once
+    records += [
+        record(value, model=f"{model}_seed{seed}", metric="segmentation/miou", data="camvid", seeds=(seed,))
+        for model, values in again.items()
+        for seed, value in enumerate(values, start=1)
+    ]
+    options: dict[str, Any] = {"data": "camvid", "metrics": ["segmentation/miou"], "over": "runs"}
+    table = difference_table(records, [DENSE, DYVIT, DOVIT], **options)
+    assert [row for *_, row in table.index] == ["DoViT, ξ = 0.985"]
+    table = table["minus dense, CamVid"]
+    # Differences 0, -0.02, -0.01: mean -0.01, standard error 0.01/√3, t of 2 degrees of freedom 4.303.
+    assert table.to_numpy().tolist() == [["-1.0", "[-3.5,\N{NO-BREAK SPACE}+1.5]", 3]]
+    (found,) = run_differences(records, [DENSE, DYVIT, DOVIT], data="camvid").items()
+    model, (each, interval) = found
+    assert model == DOVIT
+    assert each == pytest.approx([0, -2, -1])
+    assert interval == pytest.approx((-1, -1 - 4.302653 / 3**0.5, -1 + 4.302653 / 3**0.5, 3))
 
 
 def test_differences_from_another_reference(records):

@@ -19,7 +19,7 @@ from matplotlib.patheffects import withStroke
 from matplotlib.text import Annotation, Text
 from matplotlib.transforms import Bbox, BboxBase
 
-from wbcore.labels import VARIANT_LABELS, backbone_label, data_label, variant_label
+from wbcore.labels import VARIANT_LABELS, backbone_label, data_label, label, variant_label
 from wbcore.metrics.intervals import Interval
 from wbcore.plots import VARIANT_COLOURS, ruled
 from wbcore.records import Record, SegmenterName, segmenter_of, select
@@ -104,6 +104,24 @@ def threshold_curves(panels: Mapping[tuple[str, str], Mapping[str, Curve]]) -> F
                 axis.plot(1.02, shown[-1].value, markersize=5, clip_on=False, transform=margin, **look)
         _frame(axis, data_label(place[0]), "ξ", AXES.get(place[1], place[1]))
     _legend(figure, [_name(model) for curves in panels.values() for model in curves])
+    return figure
+
+
+def run_differences(found: Mapping[str, tuple[Sequence[float], Interval]], *, unit: str) -> Figure:
+    """What training again says of differences: a row for each model, a dot for each run, a bar for the 95 % interval of
+    the mean over other runs.  ``found``: :func:`wbcore.tables.segmentation_tables.run_differences`."""
+    figure, axis = plt.subplots(figsize=(7, 0.5 * len(found) + 1.3))
+    for row, (model, (each, interval)) in enumerate(found.items()):
+        look = _look(_name(model))
+        low, high = _bounds(interval)
+        axis.plot([low, high], [row, row], color=look["color"], alpha=0.25, linewidth=9, solid_capstyle="butt")
+        axis.plot([interval.value] * 2, [row - 0.2, row + 0.2], color=look["color"], linewidth=2)
+        axis.plot(each, [row] * len(each), linestyle="", markersize=7, markeredgecolor="white", **look)
+    axis.axvline(0, color=_LINE, linewidth=1)
+    axis.set_yticks(range(len(found)), [label(model) for model in found])
+    axis.set_ylim(len(found) - 0.5, -0.5)
+    axis.set_xlabel(unit)
+    ruled(axis, "x")
     return figure
 
 

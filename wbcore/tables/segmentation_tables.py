@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import pandas as pd
 
@@ -14,7 +14,19 @@ from wbcore.metrics.segmentation import class_iou, tallies_from_lines
 from wbcore.metrics.segmentation_cost import SegmenterShape, dense_ledger, segmentation_parameters
 from wbcore.models import list_models, model_config
 from wbcore.models.dovit import SegmenterConfig
-from wbcore.records import Record, SegmenterName, greater, kept, over_seeds, paper_values, segmenter_of, select
+from wbcore.records import (
+    Comparison,
+    Record,
+    SegmenterName,
+    greater,
+    greater_by_run,
+    kept,
+    over_seeds,
+    paper_values,
+    runs_of,
+    segmenter_of,
+    select,
+)
 from wbcore.segmentation_study import decisions_of
 from wbcore.tables.numbers import difference_cells, number_cell
 
@@ -72,25 +84,53 @@ def difference_table(
     data: str,
     reference: str = "dense",
     metrics: Sequence[str] = (MIOU, GMACS),
+    over: Literal["images", "runs"] = "images",
 ) -> pd.DataFrame:
     """By how much each model differs from the one of its family that is called ``reference``, image by image.
 
-    Intervals (95 %) are over images.  Models without a record, or whose reference has none, are passed over.
+    Intervals (95 %) are over the images of the first run, or ``over`` pairs of training runs with one seed.  Models
+    without a record, or whose reference has none, are passed over, and so is, over runs, what was trained once.
     """
     rows, shown = [], []
     for model in models:
         other = _sibling(model, reference)
-        pairs = [[_find(records, one, metric, data) for one in (model, other)] for metric in metrics if model != other]
-        compared = [greater(left, right) for left, right in pairs if left is not None and right is not None]
+        pairs = [(select(records, data=data, metric=metric), (model, other)) for metric in metrics if model != other]
+        compared = [found for known, pair in pairs if (found := _compared(known, pair, over)) is not None]
         if compared and len(compared) == len(pairs):
             cells: dict[tuple[str, str], str | int] = {}
             for metric, comparison in zip(metrics, compared, strict=True):
-                found = difference_cells(comparison, unit_of(metric).name, unit_of(metric))
-                cells |= {(metric_label(metric), column): cell for column, cell in found.items() if column != "images"}
-            rows.append({**cells, ("", "images"): compared[0].difference.n})
+                found = difference_cells(comparison, unit_of(metric).name, unit_of(metric), over=over)
+                cells |= {(metric_label(metric), column): cell for column, cell in found.items() if column != over}
+            rows.append({**cells, ("", over): compared[0].difference.n})
             shown.append(model)
     against = variant_label(*_parts(_sibling(models[0], reference))[2:]) if models else reference
     return _frame(rows, _names(records, shown, data), f"minus {against}, {data_label(data)}")
+
+
+def run_differences(
+    records: Sequence[Record], models: Sequence[str], *, data: str, reference: str = "dense"
+) -> dict[str, tuple[list[float], Interval]]:
+    """mIoU of each model minus that of its family's ``reference``, in points: of each pair of runs, and of their mean.
+
+    The rows of :func:`difference_table` over runs.
+    """
+    known, found = select(records, data=data, metric=MIOU), {}
+    for model in models:
+        pair = (model, _sibling(model, reference))
+        if pair[0] != pair[1] and (compared := _compared(known, pair, "runs")) is not None:
+            ours, theirs = ({run.seeds: run.value for run in runs_of(known, [one])} for one in pair)
+            both = sorted(ours.keys() & theirs.keys())
+            found[model] = [100 * (ours[seeds] - theirs[seeds]) for seeds in both], compared.difference.percent()
+    return found
+
+
+def _compared(records: Sequence[Record], pair: tuple[str, str], over: Literal["images", "runs"]) -> Comparison | None:
+    """The one minus the other of ``pair``, of whose one metric on some data ``records`` are."""
+    if over == "images":
+        left, right = (select(records, model=model) for model in pair)
+        return greater(over_seeds(left), over_seeds(right)) if left and right else None
+    ours, theirs = (runs_of(records, [model]) for model in pair)
+    return greater_by_run(ours, theirs) if min(len(ours), len(theirs)) > 1 else None
 
 
 def class_table(
