@@ -45,8 +45,8 @@ chosen = profiles.profile(profile)
 
 # %% mystnb={"figure": {"name": "fig-dovit-cost-plane", "caption": "mIoU against cost. Numbers: ξ of DoViT, ρ of DyViT and the share that ToMe merges, at the ends of each line; vertical lines: 95 % intervals over images; grey steps: the models that no other beats."}, "image": {"alt": "Four panels: for street scenes and for composed scenes, mIoU over GMACs and over milliseconds; a line for each way of saving tokens, a marker for each backbone, and the Pareto front as grey steps."}}
 costs = (curves.GMACS, curves.MILLISECONDS)
-recorded = curves.recorded("dovit_street", "dovit_scenes")
-recorded += curves.milliseconds(curves.timed(curves.recorded("dovit_speed")))
+recorded = curves.recorded("dovit_street", "dovit_scenes", decoder="setr")
+recorded += curves.milliseconds(curves.timed(curves.recorded("dovit_speed", decoder="setr")))
 planes = {
     (data, cost): curves.plane(recorded, cost, data=data) for data in ("camvid", "cutouts_stuff") for cost in costs
 }

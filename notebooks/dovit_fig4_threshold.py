@@ -45,8 +45,8 @@ segmentation_tables.statement_table("section 4.3, threshold")
 # images at hand, attention's products included.  Throughput is with eight images at once, FPS one by one, both on a CPU.
 
 # %% mystnb={"figure": {"name": "fig-dovit-fig4-recorded", "caption": "mIoU, cost and speed against the threshold ξ. Bands: 95 % intervals over images for mIoU and GMACs, quartiles of the timings for speed. Dashed: the dense models."}, "image": {"alt": "A row of panels for each data set: mIoU, GMACs, throughput and FPS as curves over ξ from 0.95 to 0.99, with the dense model as a level dashed line."}}
-recorded = curves.recorded("dovit_street", "dovit_scenes")
-everything = recorded + curves.timed(curves.recorded("dovit_speed"))
+recorded = curves.recorded("dovit_street", "dovit_scenes", decoder="setr")
+everything = recorded + curves.timed(curves.recorded("dovit_speed", decoder="setr"))
 metrics = (curves.MIOU, curves.GMACS, curves.THROUGHPUT, curves.FPS)
 panels = curves.threshold_panels(everything, metrics, ("camvid", "cutouts_stuff"))
 cost_plots.threshold_curves(panels)

@@ -26,6 +26,7 @@ from wbcore import plots, profiles, records
 from wbcore.figures import segmentation_plots as pictures
 from wbcore.figures import token_charts
 from wbcore.measuring import segmentation, token_use
+from wbcore.tables import segmentation_curves as curves
 from wbcore.tables import token_records
 
 started = time.monotonic()
@@ -68,9 +69,7 @@ plots.plt.show()
 # CamVid, 300 composed scenes.  Classes of which least goes on after the first decision are on top.
 
 # %% mystnb={"figure": {"name": "fig-dovit-classes", "caption": "Which share of each class goes on after each decision, with 95 % intervals over images."}, "image": {"alt": "One panel for each model and data set. A row for each class, the one that stops first on top, with a dot in three shades of green for each decision."}}
-recorded = records.load_records(records.RESULTS / "dovit_street") + records.load_records(
-    records.RESULTS / "dovit_scenes"
-)
+recorded = curves.recorded("dovit_street", "dovit_scenes")
 wanted = (("camvid", "setr_vit_tiny_dovit"), ("cutouts_stuff", "setr_vit_dovit"), ("cutouts_stuff", "setr_crate_dovit"))
 uses = token_records.token_uses(recorded, wanted)
 token_charts.class_bars(uses)

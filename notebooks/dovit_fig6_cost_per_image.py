@@ -27,6 +27,7 @@ from wbcore.figures import token_charts
 from wbcore.measuring import token_use
 from wbcore.measuring.segmentation import segment
 from wbcore.metrics.segmentation_cost import dense_ledger
+from wbcore.tables import segmentation_curves as curves
 from wbcore.tables import token_records
 
 started = time.monotonic()
@@ -56,9 +57,7 @@ plots.plt.show()
 # Of every image of the set what it cost: 233 street photographs of CamVid, 300 composed scenes.
 
 # %% mystnb={"figure": {"name": "fig-dovit-spread", "caption": "GMACs of single images, attention included. Dashed: the dense model, for which all images cost the same."}, "image": {"alt": "A histogram of the cost of images for each model and data set, on street scenes all to the left of a dashed line that marks the dense model, on composed scenes most of them on it."}}
-recorded = records.load_records(records.RESULTS / "dovit_street") + records.load_records(
-    records.RESULTS / "dovit_scenes"
-)
+recorded = curves.recorded("dovit_street", "dovit_scenes")
 wanted = (("camvid", "setr_vit_tiny_dovit"), ("cutouts_stuff", "setr_vit_dovit"), ("cutouts_stuff", "setr_crate_dovit"))
 uses = token_records.token_uses(recorded, wanted)
 token_charts.cost_histograms({use.title: (use.gmacs, use.dense) for use in uses})

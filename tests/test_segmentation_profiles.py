@@ -10,6 +10,7 @@ from tests.paper_profile import run_notebook
 from wbcore import profiles
 from wbcore.checkpoints import ModelCard, save_model
 from wbcore.errors import InputError
+from wbcore.files import ROOT
 from wbcore.measuring.segmentation import View
 from wbcore.models.backbone import BackboneConfig
 from wbcore.models.dovit import DoViT, Policy, SegmenterConfig
@@ -57,6 +58,6 @@ def test_the_lab_ships_no_street_model():
     assert profiles.profile("lab").segment("street", command="test") == []
 
 
-@pytest.mark.parametrize("notebook", ["dovit_table1_street", "dovit_table2_scenes"])
+@pytest.mark.parametrize("notebook", sorted(path.stem for path in (ROOT / "notebooks").glob("dovit_*.ipynb")))
 def test_the_notebook_runs_on_the_papers_data(notebook, data_root, tmp_path):
     run_notebook(notebook, data_root, tmp_path)

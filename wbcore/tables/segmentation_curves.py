@@ -32,9 +32,10 @@ WAYS = ("dense", "dovit", "dyvit", "tome")
 Curve = dict[float, Interval]
 
 
-def recorded(*artefacts: str, results: Path = RESULTS) -> list[Record]:
-    """The records of those of ``artefacts`` that have any."""
-    return [one for name in artefacts if (results / name).is_dir() for one in load_records(results / name)]
+def recorded(*artefacts: str, decoder: str = "", results: Path = RESULTS) -> list[Record]:
+    """The records of those of ``artefacts`` that have any, where the models' names begin with ``decoder``."""
+    found = [one for name in artefacts if (results / name).is_dir() for one in load_records(results / name)]
+    return [one for one in found if one.model.startswith(decoder)]
 
 
 def timed(
