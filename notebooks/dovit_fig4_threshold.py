@@ -24,6 +24,7 @@ from wbcore import plots, profiles, records, tables
 from wbcore.figures import cost_plots
 from wbcore.measuring import segmentation
 from wbcore.recording import segmentation_recording
+from wbcore.records import Origin
 from wbcore.tables import segmentation_curves as curves
 from wbcore.tables import segmentation_tables
 
@@ -84,9 +85,7 @@ for scenery, plan in plans.items():
             measured += segmentation.segmentation_records(
                 model,
                 plan.open(data_root, count),
-                name=name + ending,
-                data=plan.data,
-                command="dovit_fig4_threshold",
+                Origin(name + ending, plan.data, "dovit_fig4_threshold"),
                 view=plan.view,
                 policy=policy,
             )

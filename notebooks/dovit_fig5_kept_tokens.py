@@ -26,6 +26,7 @@ from wbcore import plots, profiles, records
 from wbcore.figures import segmentation_plots as pictures
 from wbcore.figures import token_charts
 from wbcore.measuring import segmentation, token_use
+from wbcore.records import Origin
 from wbcore.tables import segmentation_curves as curves
 from wbcore.tables import token_records
 
@@ -116,9 +117,8 @@ token_records.border_table(token_use.kept_at_borders(found))
 # The classes of the scenes at hand, far fewer than those recorded.
 
 # %% tags=["nbval-ignore-output"] mystnb={"figure": {"name": "fig-dovit-classes-live", "caption": "This run: which share of each class goes on after each decision."}, "image": {"alt": "A row for each class, with a dot in three shades of green for each decision and a wide line for its interval."}}
-measured = segmentation.segmentation_records(
-    model, dataset, name=name, data=plan.data, command="dovit_fig5_kept_tokens", view=plan.view, seed=card.seed
-)
+origin = Origin(name, plan.data, "dovit_fig5_kept_tokens", card.seed)
+measured = segmentation.segmentation_records(model, dataset, origin, view=plan.view)
 token_charts.class_bars(token_records.token_uses(measured, [(plan.data, name)]))
 plots.plt.show()
 

@@ -23,6 +23,7 @@ from dataclasses import replace
 from wbcore import plots, profiles, records, tables
 from wbcore.figures import cost_plots
 from wbcore.measuring import segmentation
+from wbcore.records import Origin
 from wbcore.tables import segmentation_tables
 
 started = time.monotonic()
@@ -104,12 +105,9 @@ measured = [
     for one in segmentation.segmentation_records(
         model,
         scenes,
-        name=name if rule == model.policy.merging else f"{name}_{rule}",
-        data=plan.data,
+        Origin(name if rule == model.policy.merging else f"{name}_{rule}", plan.data, "dovit_table3", card.seed),
         view=plan.view,
         policy=replace(model.policy, merging=rule),
-        seed=card.seed,
-        command="dovit_table3_components",
     )
 ]
 shown = segmentation_tables.segmenters_in(measured, ("dovit", "dovit_printed", "dovit_none"))

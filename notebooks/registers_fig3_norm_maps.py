@@ -32,6 +32,7 @@ from wbcore.data.cutouts import photographs
 from wbcore.figures import norm_plots
 from wbcore.measuring import norm_records
 from wbcore.metrics.norms import valley_threshold
+from wbcore.records import Origin
 from wbcore.subjects import model_subject
 
 started = time.monotonic()
@@ -78,8 +79,8 @@ scenes = chosen.attention.open(data_root, limit or 32)
 live = []
 for name, model in models.items():
     valley = valley_threshold(norm_records.read_norms(model, scenes).norms[-1])
-    fixed = {"name": name, "data": chosen.attention.data, "command": "registers_fig3", "threshold": valley}
-    live += norm_records.norm_records(model, scenes, **fixed)
+    origin = Origin(name, chosen.attention.data, "registers_fig3")
+    live += norm_records.norm_records(model, scenes, origin, threshold=valley)
 norm_plots.histograms(live, data=chosen.attention.data, models=list(models))
 plots.plt.show()
 

@@ -31,6 +31,7 @@ from wbcore import plots, profiles, records, tables
 from wbcore.figures import probe_plots
 from wbcore.measuring import probe_records
 from wbcore.metrics.norms import valley_threshold
+from wbcore.records import Origin
 
 started = time.monotonic()
 plots.use_style()
@@ -137,9 +138,9 @@ fit, score = chosen.patches
 images, live = (fit.open(data_root), score.open(data_root, limit)), []
 models = chosen.register_models(data_root=data_root, device=device)
 for name, model in models.items():
-    readings = [probe_records.read_patches(model, one, size=score.size) for one in images]
-    threshold = valley_threshold(readings[0].norms)
-    live += probe_records.local_records(*readings, name=name, data=score.data, command="notebook", threshold=threshold)
+    known, asked = (probe_records.read_patches(model, one, size=score.size) for one in images)
+    origin, threshold = Origin(name, score.data, "notebook"), valley_threshold(known.norms)
+    live += probe_records.local_records(known, asked, origin, threshold=threshold)
 names = probe_plots.token_names(live, list(models), ("outliers", "normal", "corners"))
 columns = [(score.data, metric) for metric in metrics]
 now = tables.record_table("this run", live, names, columns)

@@ -31,6 +31,7 @@ from wbcore import plots, profiles, records, tables
 from wbcore.figures import probe_plots
 from wbcore.measuring import probe_records
 from wbcore.measuring.recognition import recorded_as
+from wbcore.records import Origin
 
 started = time.monotonic()
 plots.use_style()
@@ -130,12 +131,12 @@ for fit, score in chosen.named_images(data_root):
     images, data = (fit.open(data_root), score.open(data_root, limit)), recorded_as(score.data, score.split)
     for name, model in models.items():
         threshold = probe_records.outlier_threshold(model, images[0], size=fit.size, count=32)
-        tokens = [
+        known, asked = (
             probe_records.read_tokens(model, one, threshold=threshold, draws=1, seed=number, size=fit.size)
             for number, one in enumerate(images)
-        ]
-        live += probe_records.global_records(*tokens, name=name, data=data, command="notebook", strengths=(0.1,))
-        if (alike := probe_records.register_cosine(tokens[1])) is not None:
+        )
+        live += probe_records.global_records(known, asked, Origin(name, data, "notebook"), strengths=(0.1,))
+        if (alike := probe_records.register_cosine(asked)) is not None:
             print(f"{plots.label(name)}, {plots.data_label(data)}: cosine between registers {alike:.3f}")
     measured[data, "global/top1"] = len(images[1])
 found = probe_plots.token_names(live, list(models))

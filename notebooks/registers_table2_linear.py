@@ -29,6 +29,7 @@ import time
 from wbcore import plots, profiles, records, tables
 from wbcore.figures import lost_plots
 from wbcore.measuring import linear_records
+from wbcore.records import Origin
 
 started = time.monotonic()
 plots.use_style()
@@ -117,10 +118,10 @@ data = {kind: score.data for kind, (_, score) in chosen.probed.items()}
 live = []
 for name, model in models.items():
     fit, score = (linear_records.read(model, one, dense=False) for one in names)
-    origin = linear_records.Origin(name, data["names"], "notebook", device=device)
+    origin = Origin(name, data["names"], "notebook")
     live += linear_records.classification_records(fit, score, origin, strengths=(0.1,))
     fit, score = (linear_records.read(model, one) for one in pixels)
-    origin = linear_records.Origin(name, data["pixels"], "notebook", device=device)
+    origin = Origin(name, data["pixels"], "notebook")
     live += linear_records.segmentation_records(fit, score, origin, strengths=(0.01,))
 wanted = [(data["names"], one) for one in ("linear_top1", "knn_top1")]
 wanted += [(data["pixels"], f"linear_segmentation{one}") for one in ("/miou", "/pa")]

@@ -31,6 +31,7 @@ from wbcore import evaluate, plots, profiles, records, tables
 from wbcore.data.cutouts import CutoutScenes, photographs
 from wbcore.figures import lost_plots
 from wbcore.measuring import lost_records, lost_sweep
+from wbcore.records import Origin
 
 started = time.monotonic()
 plots.use_style()
@@ -145,7 +146,7 @@ models = chosen.register_models(data_root=data_root, device=device)
 training, scenes = chosen.open_probed("boxes", data_root=data_root, limit=limit)
 data, live = chosen.probed["boxes"][1].data, []
 for name, model in models.items():
-    live += lost_records.measure(model, training, scenes, name=name, data=data, command="notebook", device=device)
+    live += lost_records.measure(model, training, scenes, Origin(name, data, "notebook"))
 measured = [f"{name}{ending}" for name in models for ending in ("", "_stock")]
 tables.record_table("this run", live, measured, [(data, one) for one in ("corloc", "lost_covered")])
 

@@ -16,6 +16,7 @@ from wbcore.measuring.probe_records import (
     read_tokens,
 )
 from wbcore.models import BackboneConfig
+from wbcore.records import Origin
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +41,7 @@ def test_patches_of_voc(paper, data_root):
     assert fit.open(data_root).name == "voc2012/train"  # one miniature: too few for a class of each place
     images = replace(fit, split="val").open(data_root), score.open(data_root, 2)
     readings = [read_patches(model, one, size=score.size) for one in images]
-    records = local_records(*readings, name=name, data=score.data, command="test", threshold=None)
+    records = local_records(*readings, Origin(name, score.data, "test"), threshold=None)
     assert {(one.data, one.n) for one in records} == {("voc2012", 2)}
     assert {one.model for one in records} == {
         "vit_reg4",
@@ -54,7 +55,7 @@ def test_names_of_cifar(paper, data_root):
     images = fit.open(data_root), score.open(data_root)
     threshold = outlier_threshold(model, images[0], size=fit.size)
     tokens = [read_tokens(model, one, threshold=threshold, draws=1, size=fit.size) for one in images]
-    records = global_records(*tokens, name=name, data=score.data, command="test", strengths=(0.1,))
+    records = global_records(*tokens, Origin(name, score.data, "test"), strengths=(0.1,))
     top1 = {one.model: one for one in records if one.metric == "global/top1"}
     assert {one.data for one in records} == {"cifar10"}
     assert {one.n for one in top1.values()} == {3}

@@ -8,10 +8,10 @@ from tests import tiny
 from tests.data import miniatures
 from wbcore import profiles
 from wbcore.checkpoints import ModelCard, save_model
-from wbcore.measuring.linear_records import Origin, classification_records, read, segmentation_records
+from wbcore.measuring.linear_records import classification_records, read, segmentation_records
 from wbcore.measuring.lost_records import measure
 from wbcore.models import BackboneConfig
-from wbcore.records import select
+from wbcore.records import Origin, select
 
 KINDS = ("boxes", "names", "pixels")
 

@@ -24,7 +24,7 @@ from wbcore.measuring.recognition import held_out, recognition, recorded_as
 from wbcore.measuring.segmentation import SegmentationPlan, segmentation_records
 from wbcore.models import Backbone
 from wbcore.models.dovit import DoViT
-from wbcore.records import Record
+from wbcore.records import Origin, Record
 from wbcore.subjects import Subject, model_subject
 
 
@@ -265,12 +265,8 @@ class Profile:
             records += segmentation_records(
                 model,
                 plan.open(data_root, limit),
-                name=name,
-                data=plan.data,
-                command=command,
+                Origin(name, plan.data, command, card.seed, card.weights_sha256),
                 view=plan.view,
-                seed=card.seed,
-                weights_sha256=card.weights_sha256,
             )
         return records
 

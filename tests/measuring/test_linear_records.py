@@ -12,7 +12,6 @@ from wbcore.data.example import VOID, Example
 from wbcore.errors import InputError
 from wbcore.measuring.linear_records import (
     Annotation,
-    Origin,
     Reading,
     classification_records,
     corner_accuracy,
@@ -27,7 +26,7 @@ from wbcore.recording.cells import Place
 from wbcore.recording.linear_recording import STREET_GRID, linear_cells, segmented
 from wbcore.recording.networks import CURED, PRETRAINED
 from wbcore.recording.register_subjects import Loaded, Network
-from wbcore.records import select
+from wbcore.records import Origin, select
 from wbcore.segmentation_study import VIT_TINY
 
 ORIGIN = Origin("double", "noise", "test", seed=3, settings={"moved": []})

@@ -9,7 +9,6 @@ from wbcore.data.example import Example
 from wbcore.errors import InputError
 from wbcore.measuring.lost_records import (
     SHARES,
-    Origin,
     box_hits,
     box_records,
     centred_box,
@@ -27,7 +26,7 @@ from wbcore.measuring.lost_sweep import (
     stock,
     sweep,
 )
-from wbcore.records import select
+from wbcore.records import Origin, select
 
 PLACES = (-0.3, 0.0, 0.2)
 
@@ -36,12 +35,12 @@ def test_what_is_recorded_was_chosen_elsewhere(planted_model, rectangle_photogra
     here = sweep(see(planted_model, rectangle_photographs), biases=PLACES)
     hits = {way: [[[0.0], [0.0], [float(way == ("values", "unit"))]]] for way in here.numbers}
     there = Sweep(PLACES, {way: np.array(rows) for way, rows in hits.items()}, 1)
-    origin = Origin("double", "noise", rectangle_photographs, "others", "test", seed=3)
-    records = lost_records(planted_model, there, here, origin)
+    origin = Origin("double", "noise", "test", 3, settings={"moved": [5]})
+    records = lost_records(planted_model, there, here, rectangle_photographs, origin)
     (best,) = select(records, metric="corloc", model="double")
     assert (best.settings["facet"], best.settings["treatment"], best.settings["bias"]) == ("values", "unit", 0.2)
     assert best.values == tuple(here.of(Way("values", "unit", 0.2)))
-    assert best.settings["chosen_on"] == "others"
+    assert best.settings["moved"] == [5]
     assert best.settings["images_without_object"] == 1
     assert (best.n, best.seeds) == (6, (3,))
     for metric in METRICS[1:]:
@@ -61,13 +60,12 @@ def test_what_is_recorded_was_chosen_elsewhere(planted_model, rectangle_photogra
 
 def test_measuring_is_choosing_on_the_others_and_scoring_here(planted_model, rectangle_photographs):
     others = tiny.Photographs(rectangle_photographs[3:5])
-    records = measure(
-        planted_model, others, rectangle_photographs, name="double", data="noise", command="test", biases=PLACES
-    )
+    records = measure(planted_model, others, rectangle_photographs, Origin("double", "noise", "test"), biases=PLACES)
     way = choose(sweep(see(planted_model, others), biases=PLACES))
     (best,) = select(records, metric="corloc", model="double")
     assert best.values == tuple(sweep(see(planted_model, rectangle_photographs), biases=PLACES).of(way))
     assert [best.settings[name] for name in way._fields] == list(way)
+    assert best.settings["chosen_on"] == others.name
 
 
 def test_how_many_images_differ():
@@ -98,7 +96,7 @@ class TestBoxes:
     def test_the_share_is_chosen_elsewhere(self, rectangle_photographs):
         whole = np.ones((1, 19, 23), bool)
         others = tiny.Photographs([Example("", np.zeros((19, 23, 3), np.uint8), instances=whole)])
-        box, image = box_records(others, Origin("boxes", "noise", rectangle_photographs, "others", "test"))
+        box, image = box_records(others, rectangle_photographs, Origin("boxes", "noise", "test"))
         assert (box.model, image.model) == ("centred_box", "whole_image")
         assert box.settings["share"] == 0.5  # every larger share is right, too
         assert image.values == tuple(box_hits(rectangle_photographs, (1.0,))[:, 0])

@@ -17,7 +17,7 @@ from wbcore.recording import norm_recording
 from wbcore.recording.cells import Place
 from wbcore.recording.networks import CURED, PRETRAINED, cured, fix
 from wbcore.recording.norm_recording import LAB, norm_cells
-from wbcore.records import select
+from wbcore.records import Origin, select
 from wbcore.segmentation_study import VIT_TINY
 from wbcore.study import WEIGHTS
 
@@ -39,7 +39,7 @@ def model():
 
 
 def measured(model, dataset, threshold=THRESHOLD):
-    return norm_records(model, dataset, name="double", data="noise", command="test", threshold=threshold)
+    return norm_records(model, dataset, Origin("double", "noise", "test"), threshold=threshold)
 
 
 def one(records, metric, subject="double"):

@@ -14,7 +14,7 @@ from wbcore.models.test_time_registers import RegisterNeuron, with_test_time_reg
 from wbcore.recording import prefix_recording
 from wbcore.recording.cells import Place
 from wbcore.recording.register_subjects import Loaded, Network
-from wbcore.records import select
+from wbcore.records import Origin, select
 
 IMAGES, SIDE, GRID = 19, 18, (6, 6)
 
@@ -65,7 +65,7 @@ def test_similarity_by_hand():
 
 def test_planted_length_is_found_in_the_register_it_was_moved_to(dataset):
     moved = with_test_time_register(planted(replace(CONFIG, image_size=SIDE)), [RegisterNeuron(LAYER, UNIT, 0.0)])
-    records = prefix_records(moved, dataset, name="double", data="noise", command="test", seed=0)
+    records = prefix_records(moved, dataset, Origin("double", "noise", "test", 0))
     register, patches = one(records, "norm", "double_register1"), one(records, "norm", "double_patches")
     assert register.value == pytest.approx(LENGTH, rel=0.2)
     assert max(patches.value, one(records, "norm", "double_cls").value) < 10
@@ -76,7 +76,7 @@ def test_planted_length_is_found_in_the_register_it_was_moved_to(dataset):
 
 def test_where_they_look(model, dataset):
     found = read_prefix(model, dataset)
-    records = prefix_records(model, dataset, name="double", data="noise", command="test")
+    records = prefix_records(model, dataset, Origin("double", "noise", "test"))
     share = one(records, "on_objects", "double_register2")
     assert (share.n, share.settings["images_without_object"]) == (IMAGES - 1, 1)
     upper = found.attention[:-1, 2, : 2 * GRID[1]].sum(-1)
@@ -90,7 +90,7 @@ def test_where_they_look(model, dataset):
 def test_without_registers_or_annotation(dataset):
     plain = planted(replace(CONFIG, image_size=SIDE))
     bare = Photographs(replace(example, semantic=None) for example in dataset)
-    records = prefix_records(plain, bare, name="double", data="noise", command="test")
+    records = prefix_records(plain, bare, Origin("double", "noise", "test"))
     assert {(record.metric, record.model) for record in records} == {
         ("prefix/norm", "double_cls"),
         ("prefix/norm", "double_patches"),

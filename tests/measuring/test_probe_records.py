@@ -30,7 +30,7 @@ from wbcore.recording.cells import Place
 from wbcore.recording.networks import CURED, PRETRAINED, cured, fix
 from wbcore.recording.probe_recording import EMPTY, global_cells, global_data, local_cells, local_data
 from wbcore.recording.register_subjects import Loaded, Network
-from wbcore.records import select
+from wbcore.records import Origin, select
 from wbcore.showing import shown_batches
 
 THRESHOLD, SIDE, GRID = 50.0, 18, (6, 6)
@@ -81,8 +81,8 @@ def moved(model, fit):
     return cured(model, fit, fix(model, fit))[0]
 
 
-def measured(known, asked, threshold: float | None = THRESHOLD, **options):
-    return local_records(known, asked, name="double", data="noise", command="test", threshold=threshold, **options)
+def measured(known, asked, threshold: float | None = THRESHOLD, *, before=None, **said):
+    return local_records(known, asked, Origin("double", "noise", "test", **said), threshold=threshold, before=before)
 
 
 @pytest.fixture(scope="module")
@@ -292,7 +292,7 @@ class TestGlobal:
 
     def test_top1_is_the_mean_over_draws_and_the_spread_their_deviation(self, model, fit, score):
         known, asked = (read_tokens(model, images, threshold=THRESHOLD, draws=3) for images in (fit, score))
-        records = global_records(known, asked, name="double", data="noise", command="test", strengths=(0.1,), seed=3)
+        records = global_records(known, asked, Origin("double", "noise", "test", 3), strengths=(0.1,))
         for kind in ("cls", "outliers", "normal", "border", "corners", "sides"):
             tops = []
             for known_tokens, asked_tokens in zip(known.features[kind], asked.features[kind], strict=True):
@@ -316,7 +316,7 @@ class TestGlobal:
         with_two = planted(replace(CONFIG, image_size=SIDE, num_registers=2))
         known, asked = (read_tokens(with_two, images, threshold=None, draws=1) for images in (fit, score))
         assert known.features["register"].shape == (2, FIT, CONFIG.dim)
-        records = global_records(known, asked, name="double", data="noise", command="test", strengths=(0.1,))
+        records = global_records(known, asked, Origin("double", "noise", "test"), strengths=(0.1,))
         assert len(one(records, "global/top1", "double_register").settings["choices"]) == 2
         assert one(records, "global/spread", "double_register").n == 2
         assert not select(records, metric="global/spread", model="double_normal")
@@ -336,7 +336,7 @@ class TestGlobal:
         known, asked = (read_tokens(model, images, threshold=None, draws=1) for images in (fit, score))
         strange = replace(asked, labels=asked.labels + 1)
         with pytest.raises(InputError, match="never occurs in the training data"):
-            global_records(known, strange, name="double", data="noise", command="test", strengths=(0.1,))
+            global_records(known, strange, Origin("double", "noise", "test"), strengths=(0.1,))
 
 
 class TestCells:

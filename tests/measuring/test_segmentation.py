@@ -12,7 +12,7 @@ from wbcore.measuring.segmentation import SegmentationPlan, View, describe, segm
 from wbcore.metrics.segmentation import tallies_from_lines
 from wbcore.metrics.segmentation_cost import dense_ledger
 from wbcore.models.dovit import Policy
-from wbcore.records import greater, load_records, save_records
+from wbcore.records import Origin, greater, load_records, save_records
 
 
 @pytest.fixture
@@ -20,8 +20,8 @@ def model():
     return stripes_model()
 
 
-def measured(model, **options):
-    return segmentation_records(model, Stripes(), name="tiny", data="stripes", command="test", **options)
+def measured(model, *, seed=None, **options):
+    return segmentation_records(model, Stripes(), Origin("tiny", "stripes", "test", seed), **options)
 
 
 def by_metric(records):
@@ -120,11 +120,11 @@ def test_nothing_stops_at_one(model):
 
 def test_other_classes_and_no_annotation(model):
     with pytest.raises(InputError, match="has no annotation"):
-        segmentation_records(model, Stripes(annotated=False), name="tiny", data="stripes", command="test")
+        segmentation_records(model, Stripes(annotated=False), Origin("tiny", "stripes", "test"))
     data = Stripes()
     data.classes = ("a", "b")
     with pytest.raises(InputError, match="stripes has 2 classes, tiny knows 5"):
-        segmentation_records(model, data, name="tiny", data="stripes", command="test")
+        segmentation_records(model, data, Origin("tiny", "stripes", "test"))
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from tests.stripes import Stripes, stripes_model
 from wbcore.measuring import token_use
 from wbcore.measuring.segmentation import segment, segmentation_records
 from wbcore.models.dovit import Policy
+from wbcore.records import Origin
 from wbcore.tables import token_records
 
 NAME, DENSE = "setr_vit_dovit", "setr_vit_dense"
@@ -22,10 +23,9 @@ def model():
 
 @pytest.fixture(scope="module")
 def records(model):
-    common = {"dataset": Stripes(), "data": "stripes", "command": "test", "seed": 0}
     return [
-        *segmentation_records(model, name=NAME, policy=POLICY, **common),
-        *segmentation_records(model, name=DENSE, **common),
+        *segmentation_records(model, Stripes(), Origin(NAME, "stripes", "test", 0), policy=POLICY),
+        *segmentation_records(model, Stripes(), Origin(DENSE, "stripes", "test", 0)),
     ]
 
 

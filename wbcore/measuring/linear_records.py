@@ -17,7 +17,7 @@ from wbcore.metrics.probes import fit_linear, hits, k_nearest
 from wbcore.metrics.segmentation import confusion, scores, tally
 from wbcore.models import Backbone
 from wbcore.records import Record
-from wbcore.records.measured import common_fields, mean_record, timed
+from wbcore.records.measured import Origin, mean_record, timed
 from wbcore.showing import example_batches
 
 STRENGTHS = (0.001, 0.01, 0.1, 1.0, 10.0)
@@ -48,6 +48,8 @@ class Reading:
     dataset: Dataset
     size: tuple[int, int]
     """Rows and columns in pixels, as the model saw the images."""
+    device: torch.device | str = "cpu"
+    """Where the model was."""
 
     @property
     def labels(self) -> Int[Tensor, "m"]:
@@ -85,42 +87,24 @@ def read(model: Backbone, dataset: Dataset, *, size: tuple[int, int] | None = No
         kept.append(patches if dense else patches[:, :0])
         annotations += [Annotation(one.name, one.label, one.semantic) for one in batch]
         grid = layout.grid
-    return Reading(torch.cat(class_tokens), torch.cat(means), torch.cat(kept), grid, annotations, dataset, size)
+    tokens = torch.cat(class_tokens), torch.cat(means), torch.cat(kept)
+    return Reading(*tokens, grid, annotations, dataset, size, model.position.device)
 
 
-@dataclass(frozen=True)
-class Origin:
-    """What every record of a model on some data says."""
-
-    name: str
-    data: str
-    command: str
-    seed: int | None = None
-    weights_sha256: str | None = None
-    device: str = "cpu"
-    settings: dict[str, Any] | None = None
-
-    def common(self, fit: Reading, score: Reading) -> dict[str, Any]:
-        """The fields that do not depend on the metric."""
-        return {
-            "model": self.name,
-            "settings": {
-                "dataset": score.dataset.name,
-                "size": list(score.size),
-                "fitted_on": fit.dataset.name,
-                "fitted_on_sha256": fit.dataset.fingerprint,
-                "fitted_on_images": len(fit.annotations),
-                **(self.settings or {}),
-            },
-            **common_fields(
-                data=self.data,
-                command=self.command,
-                device=self.device,
-                data_sha256=score.dataset.fingerprint,
-                seed=self.seed,
-                weights_sha256=self.weights_sha256,
-            ),
-        }
+def _common(origin: Origin, fit: Reading, score: Reading) -> dict[str, Any]:
+    """The fields that do not depend on the metric."""
+    return {
+        "model": origin.name,
+        "settings": {
+            "dataset": score.dataset.name,
+            "size": list(score.size),
+            "fitted_on": fit.dataset.name,
+            "fitted_on_sha256": fit.dataset.fingerprint,
+            "fitted_on_images": len(fit.annotations),
+            **origin.settings,
+        },
+        **origin.common(score.device, score.dataset.fingerprint),
+    }
 
 
 def classification_records(
@@ -136,7 +120,7 @@ def classification_records(
     k-NN.
     Raises: InputError if an image has no label, or ``score`` a class that ``fit`` lacks.
     """
-    started, common = time.monotonic(), origin.common(fit, score)
+    started, common = time.monotonic(), _common(origin, fit, score)
     known, labels = fit.labels.unique(), score.labels
     found = {}
     for metric, (train, test) in {
@@ -176,7 +160,7 @@ def segmentation_records(
     Source: Registers, Table 2a: linear segmentation on frozen features.
     Raises: InputError if an image has no map of classes.
     """
-    started, common = time.monotonic(), origin.common(fit, score)
+    started, common = time.monotonic(), _common(origin, fit, score)
     metric, classes = ("linear_foreground", 2) if foreground else ("linear_segmentation", len(score.dataset.classes))
     probe = fit_segmentation(fit.patches, fit.maps(foreground=foreground), fit.grid, strengths=strengths)
     confusions, corners = [], []

@@ -1,11 +1,12 @@
 """Records of LOST: CorLoc of a model's features under every bias, chosen on other images, and of boxes that look at
 nothing."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Shaped
 
 from wbcore.data.example import Dataset, Example
@@ -26,7 +27,7 @@ from wbcore.metrics.intervals import bootstrap
 from wbcore.metrics.lost import Box, localises
 from wbcore.models import Backbone
 from wbcore.records import Record
-from wbcore.records.measured import common_fields, mean_record
+from wbcore.records.measured import Origin, mean_record
 
 SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 """Of the image, that a box in its centre covers."""
@@ -34,41 +35,8 @@ FRAME = 1000
 """Into how many parts a side is divided to place a box that looks at nothing."""
 
 
-@dataclass(frozen=True)
-class Origin:
-    """What every record of a model on some data says."""
-
-    name: str
-    data: str
-    dataset: Dataset
-    chosen_on: str
-    """Name of the images on which ways were chosen."""
-    command: str
-    seed: int | None = None
-    weights_sha256: str | None = None
-    device: str = "cpu"
-    settings: dict[str, Any] = field(default_factory=dict)
-
-    def record(self, metric: str, model: str, values: Shaped[np.ndarray, "n"], **settings: Any) -> Record:
-        """The mean over images, with its interval."""
-        return mean_record(
-            metric,
-            model,
-            values,
-            settings={"dataset": self.dataset.name, "chosen_on": self.chosen_on, **self.settings, **settings},
-            **common_fields(
-                data=self.data,
-                command=self.command,
-                device=self.device,
-                data_sha256=self.dataset.fingerprint,
-                seed=self.seed,
-                weights_sha256=self.weights_sha256,
-            ),
-        )
-
-
-def lost_records(model: Backbone, other: Sweep, found: Sweep, origin: Origin) -> list[Record]:
-    """CorLoc of a model from what LOST ``found``; whatever is chosen, is chosen on ``other`` images.
+def lost_records(model: Backbone, other: Sweep, found: Sweep, dataset: Dataset, origin: Origin) -> list[Record]:
+    """CorLoc of a model from what LOST ``found`` on a data set; whatever is chosen, is chosen on ``other`` images.
 
     - ``corloc`` of ``<name>`` (facet, treatment and bias chosen), ``<name>_<facet>`` (treatment and bias chosen) and
       ``<name>_stock`` (LOST as published); the other :data:`METRICS` of the same;
@@ -77,35 +45,42 @@ def lost_records(model: Backbone, other: Sweep, found: Sweep, origin: Origin) ->
 
     Source: Registers, Table 3; Siméoni et al., LOST (2021).
     """
-    name = origin.name
+    name, record = origin.name, _recorder(dataset, origin, model.position.device)
     ways = {f"{name}_{facet}": choose(other, facet=facet) for facet in facets(model)}
     ways |= {name: choose(other), f"{name}_stock": stock(model)}
     records = []
     for subject, way in ways.items():
         said = {**way._asdict(), "images_without_object": found.left_out}
-        records += [origin.record(metric, subject, found.of(way, metric), **said) for metric in METRICS]
+        records += [record(metric, subject, found.of(way, metric), **said) for metric in METRICS]
     for facet, treatment in found.numbers:
         hits, there = found.hits(facet, treatment), other.hits(facet, treatment)
         place = _best(there, found.biases)
         said = {"bias": found.biases[place], **curve(hits, there, found.biases)}
-        records.append(origin.record(f"corloc/{treatment}", f"{name}_{facet}", hits[:, place], **said))
+        records.append(record(f"corloc/{treatment}", f"{name}_{facet}", hits[:, place], **said))
     return records
 
 
+def _recorder(dataset: Dataset, origin: Origin, device: torch.device | str) -> Callable[..., Record]:
+    """Metric, model, values of each image and further settings → the mean over images, with its interval."""
+    common, protocol = origin.common(device, dataset.fingerprint), {"dataset": dataset.name, **origin.settings}
+
+    def record(metric: str, model: str, values: Shaped[np.ndarray, "n"], **settings: Any) -> Record:
+        return mean_record(metric, model, values, settings={**protocol, **settings}, **common)
+
+    return record
+
+
 def measure(
-    model: Backbone,
-    others: Dataset,
-    scenes: Dataset,
-    *,
-    name: str,
-    data: str,
-    command: str,
-    device: str = "cpu",
-    biases: Sequence[float] = FEW_BIASES,
+    model: Backbone, others: Dataset, scenes: Dataset, origin: Origin, *, biases: Sequence[float] = FEW_BIASES
 ) -> list[Record]:
     """:func:`lost_records` of a model on ``scenes``, everything chosen on ``others``."""
     there, here = (sweep(see(model, images), biases=biases) for images in (others, scenes))
-    return lost_records(model, there, here, Origin(name, data, scenes, others.name, command, device=device))
+    return lost_records(model, there, here, scenes, chosen_on(others, origin))
+
+
+def chosen_on(others: Dataset, origin: Origin) -> Origin:
+    """An origin whose records say on which images ways were chosen."""
+    return replace(origin, settings={"chosen_on": others.name, **origin.settings})
 
 
 def differing(live: Record, recorded: Record) -> float:
@@ -152,12 +127,12 @@ def box_hits(dataset: Dataset, shares: Sequence[float]) -> Bool[np.ndarray, "n s
     return np.array(rows, bool).reshape(-1, len(shares))
 
 
-def box_records(other: Dataset, origin: Origin) -> list[Record]:
-    """CorLoc of boxes that look at nothing: ``centred_box``, its share chosen on ``other``, and ``whole_image``."""
-    there, here = box_hits(other, SHARES), box_hits(origin.dataset, (*SHARES, 1.0))
-    place = _best(there, SHARES)
+def box_records(others: Dataset, dataset: Dataset, origin: Origin) -> list[Record]:
+    """CorLoc of boxes that look at nothing: ``centred_box``, its share chosen on ``others``, and ``whole_image``."""
+    there, here = box_hits(others, SHARES), box_hits(dataset, (*SHARES, 1.0))
+    place, record = _best(there, SHARES), _recorder(dataset, chosen_on(others, origin), "cpu")
     said = {"share": SHARES[place], **curve(here[:, :-1], there, SHARES)}
     return [
-        origin.record("corloc", "centred_box", here[:, place], **said),
-        origin.record("corloc", "whole_image", here[:, -1], share=1.0),
+        record("corloc", "centred_box", here[:, place], **said),
+        record("corloc", "whole_image", here[:, -1], share=1.0),
     ]

@@ -23,7 +23,7 @@ from wbcore.metrics.norms import (
 )
 from wbcore.models import Backbone
 from wbcore.records import Record
-from wbcore.records.measured import common_fields, mean_record, timed
+from wbcore.records.measured import Origin, mean_record, timed
 from wbcore.showing import shown_batches
 
 TIMES = 3
@@ -76,14 +76,9 @@ def border(grid: tuple[int, int]) -> Float[Tensor, "p"]:
 def norm_records(
     model: Backbone,
     dataset: Dataset,
+    origin: Origin,
     *,
-    name: str,
-    data: str,
-    command: str,
     threshold: float | None,
-    settings: dict[str, Any] | None = None,
-    seed: int | None = None,
-    weights_sha256: str | None = None,
     size: int | None = None,
 ) -> list[Record]:
     """Norms by layer, and the patches of outliers, on one data set; see the metrics below.
@@ -105,20 +100,13 @@ def norm_records(
     """
     started, found = time.monotonic(), read_norms(model, dataset, size=size)
     infinite = float("inf") if threshold is None else threshold
-    common = common_fields(
-        data=data,
-        command=command,
-        device=model.position.device,
-        data_sha256=dataset.fingerprint,
-        seed=seed,
-        weights_sha256=weights_sha256,
-    )
+    name, common = origin.name, origin.common(model.position.device, dataset.fingerprint)
     protocol = {
         "dataset": dataset.name,
         "size": size or model.config.size[0],
         "threshold": None if threshold is None else round(threshold, 4),
         "valley": threshold is not None,
-        **(settings or {}),
+        **origin.settings,
     }
 
     def record(metric: str, subject: str, values: Float[Tensor, "b"], **more: Any) -> Record:

@@ -17,7 +17,7 @@ from wbcore.metrics.attention import to_tokens
 from wbcore.metrics.norms import log_histogram, token_norms
 from wbcore.models import Backbone
 from wbcore.records import Record
-from wbcore.records.measured import common_fields, mean_record, timed
+from wbcore.records.measured import Origin, mean_record, timed
 from wbcore.showing import shown_batches
 
 
@@ -58,17 +58,7 @@ def similarity(attention: Float[Tensor, "n t p"]) -> Float[Tensor, "n t t"]:
     return directions @ directions.transpose(-1, -2)
 
 
-def prefix_records(
-    model: Backbone,
-    dataset: Dataset,
-    *,
-    name: str,
-    data: str,
-    command: str,
-    settings: dict[str, Any] | None = None,
-    seed: int | None = None,
-    weights_sha256: str | None = None,
-) -> list[Record]:
+def prefix_records(model: Backbone, dataset: Dataset, origin: Origin) -> list[Record]:
     """The class token and the registers of one model on one data set, in its last layer.
 
     - ``prefix/norm`` of ``<name>_cls``, ``<name>_register1``, …, and ``<name>_patches``: L2 norms before the final
@@ -82,18 +72,11 @@ def prefix_records(
     Source: Registers, Figs. 7 and 15 (norms) and Fig. 9 (where registers look), which has no numbers.
     """
     started, found = time.monotonic(), read_prefix(model, dataset)
-    protocol = {"dataset": dataset.name, "size": model.config.size[0], **(settings or {})}
-    common = common_fields(
-        data=data,
-        command=command,
-        device=model.position.device,
-        data_sha256=dataset.fingerprint,
-        seed=seed,
-        weights_sha256=weights_sha256,
-    )
+    protocol = {"dataset": dataset.name, "size": model.config.size[0], **origin.settings}
+    common = origin.common(model.position.device, dataset.fingerprint)
 
     def record(metric: str, token: str, values: Float[Tensor, "_n"], **more: Any) -> Record:
-        model_name = f"{name}_{token}" if token else name
+        model_name = f"{origin.name}_{token}" if token else origin.name
         return mean_record(f"prefix/{metric}", model_name, values, settings={**protocol, **more}, **common)
 
     columns = dict(zip(found.names, found.norms.T, strict=True))

@@ -19,7 +19,7 @@ from wbcore.metrics.norms import image_means, token_norms, valley_threshold
 from wbcore.metrics.probes import fit_linear, hits, one_token
 from wbcore.models import Backbone
 from wbcore.records import Record
-from wbcore.records.measured import common_fields, mean_record, timed
+from wbcore.records.measured import Origin, mean_record, timed
 from wbcore.showing import example_batches, shown_batches
 
 DRAWS = 5
@@ -92,15 +92,10 @@ def outlier_threshold(model: Backbone, dataset: Dataset, *, size: int | None = N
 def local_records(
     fit: PatchReading,
     score: PatchReading,
+    origin: Origin,
     *,
-    name: str,
-    data: str,
-    command: str,
     threshold: float | None,
     before: PatchReading | None = None,
-    settings: dict[str, Any] | None = None,
-    seed: int | None = None,
-    weights_sha256: str | None = None,
 ) -> list[Record]:
     """Position and pixels of a patch told by linear maps of its token, which are fitted on all patches of ``fit``.
 
@@ -138,16 +133,9 @@ def local_records(
         **_fitted_on(fit.data),
         "threshold": None if threshold is None else round(threshold, 4),
         "images_left_out": int((~complete).sum()),
-        **(settings or {}),
+        **origin.settings,
     }
-    common = common_fields(
-        data=data,
-        command=command,
-        device=score.device,
-        data_sha256=protocol.pop("fingerprint"),
-        seed=seed,
-        weights_sha256=weights_sha256,
-    )
+    common = origin.common(score.device, protocol.pop("fingerprint"))
     records = []
     for metric, values in numbers.items():
         for kind, where in {"": torch.ones_like(complete)[:, None].expand_as(values), **kinds}.items():
@@ -155,7 +143,7 @@ def local_records(
             if not kind and metric in ("position_top1", "reconstruction"):
                 shown["map"] = _by_position(values[complete], score.grid)
             means = image_means(values[complete], where[complete])
-            subject = f"{name}_{kind}" if kind else name
+            subject = f"{origin.name}_{kind}" if kind else origin.name
             records.append(mean_record(f"local/{metric}", subject, means, settings=shown, **common))
     return timed(records, started)
 
@@ -234,16 +222,7 @@ def register_cosine(reading: TokenReading) -> float | None:
 
 
 def global_records(
-    fit: TokenReading,
-    score: TokenReading,
-    *,
-    name: str,
-    data: str,
-    command: str,
-    strengths: Sequence[float] = STRENGTHS,
-    settings: dict[str, Any] | None = None,
-    seed: int | None = None,
-    weights_sha256: str | None = None,
+    fit: TokenReading, score: TokenReading, origin: Origin, *, strengths: Sequence[float] = STRENGTHS
 ) -> list[Record]:
     """Images classified from one token each, by logistic regression fitted on the tokens of ``fit``.
 
@@ -255,15 +234,8 @@ def global_records(
     Raises: InputError if a label is not among those of ``fit``.
     """
     started = time.monotonic()
-    protocol = {**score.data, **_fitted_on(fit.data), **(settings or {})}
-    common = common_fields(
-        data=data,
-        command=command,
-        device=score.device,
-        data_sha256=protocol.pop("fingerprint"),
-        seed=seed,
-        weights_sha256=weights_sha256,
-    )
+    protocol = {**score.data, **_fitted_on(fit.data), **origin.settings}
+    common = origin.common(score.device, protocol.pop("fingerprint"))
     records = []
     for kind, choices in fit.features.items():
         right, penalties = [], []
@@ -279,13 +251,15 @@ def global_records(
             "choices": [round(float(top), 4) for top in tops],
             "strengths": penalties,
         }
-        records.append(mean_record("global/top1", f"{name}_{kind}", means, settings={**protocol, **said}, **common))
+        records.append(
+            mean_record("global/top1", f"{origin.name}_{kind}", means, settings={**protocol, **said}, **common)
+        )
         if len(tops) > 1:
             spread = float(tops.std())
             records.append(
                 Record(
                     metric="global/spread",
-                    model=f"{name}_{kind}",
+                    model=f"{origin.name}_{kind}",
                     value=spread,
                     low=None,
                     high=None,

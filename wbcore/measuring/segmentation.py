@@ -24,7 +24,7 @@ from wbcore.metrics.segmentation_cost import segmentation_ledger
 from wbcore.models.dovit import DoViT, Policy, slide
 from wbcore.models.token_pass import confidence
 from wbcore.records import Record
-from wbcore.records.measured import common_fields, mean_record, timed
+from wbcore.records.measured import Origin, mean_record, timed
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,14 +123,10 @@ def segment(
 def segmentation_records(
     model: DoViT,
     dataset: Dataset,
+    origin: Origin,
     *,
-    name: str,
-    data: str,
-    command: str,
     view: View = WHOLE,
     policy: Policy | None = None,
-    seed: int | None = None,
-    weights_sha256: str | None = None,
 ) -> list[Record]:
     """mIoU, PA and mPA of a model on a data set, and what every image cost.
 
@@ -143,7 +139,7 @@ def segmentation_records(
     classes = len(dataset.classes)
     if classes != model.config.num_classes:
         raise InputError(
-            f"{dataset.name} has {classes} classes, {name} knows {model.config.num_classes}: "
+            f"{dataset.name} has {classes} classes, {origin.name} knows {model.config.num_classes}: "
             "measure it on the data it was trained for"
         )
     started = time.monotonic()
@@ -153,7 +149,7 @@ def segmentation_records(
     bar = tqdm(
         segment(model, examples, view=view, policy=policy),
         total=len(dataset),
-        desc=f"{name} on {dataset.name}",
+        desc=f"{origin.name} on {dataset.name}",
         disable=None,
     )
     for found in bar:
@@ -171,16 +167,9 @@ def segmentation_records(
             by_class.setdefault(f"kept_by_class/{number}", []).append(counts)
     tallies = tally(confusions)
     common: dict[str, Any] = {
-        "model": name,
-        "settings": {"dataset": dataset.name, **asdict(view), "policy": describe(used)},
-        **common_fields(
-            data=data,
-            command=command,
-            device=next(model.parameters()).device,
-            data_sha256=dataset.fingerprint,
-            seed=seed,
-            weights_sha256=weights_sha256,
-        ),
+        "model": origin.name,
+        "settings": {"dataset": dataset.name, **asdict(view), "policy": describe(used), **origin.settings},
+        **origin.common(next(model.parameters()).device, dataset.fingerprint),
     }
     records = [
         Record(

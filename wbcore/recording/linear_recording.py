@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from functools import cache, partial
 
 from wbcore.evaluate import Measurement
-from wbcore.measuring.linear_records import Origin, classification_records, read, segmentation_records
+from wbcore.measuring.linear_records import classification_records, read, segmentation_records
 from wbcore.recording.cells import Cell, Place
 from wbcore.recording.networks import CURED, PRETRAINED
 from wbcore.recording.probe_recording import FIT_SEED, Pair, global_data
@@ -43,13 +43,13 @@ def _classify(network: Network, load: Callable[[], Loaded], data: str, place: Pl
     found = load()
     pair = global_data(found.model.config.size[0])[data]
     fit, score = (read(found.model, one.open(place.data_root), dense=False) for one in pair)
-    return classification_records(fit, score, _origin(network, found, data, place, command))
+    return classification_records(fit, score, found.origin(network.name, data, command))
 
 
 def _segment(network: Network, load: Callable[[], Loaded], data: str, place: Place, command: str) -> list[Record]:
     """Of scenes also the two classes object and background."""
     found = load()
-    config, origin = found.model.config, _origin(network, found, data, place, command)
+    config, origin = found.model.config, found.origin(network.name, data, command)
     rows, cols = config.grid if data == SCENES else STREET_GRID
     size = rows * config.patch_size, cols * config.patch_size
     fit, score = (read(found.model, one.open(place.data_root), size=size) for one in segmented(data, config.size[0]))
@@ -57,8 +57,3 @@ def _segment(network: Network, load: Callable[[], Loaded], data: str, place: Pla
     if data == SCENES:
         records += segmentation_records(fit, score, origin, foreground=True)
     return records
-
-
-def _origin(network: Network, found: Loaded, data: str, place: Place, command: str) -> Origin:
-    settings = found.settings
-    return Origin(network.name, data, command, found.seed, found.weights_sha256, place.device, settings)

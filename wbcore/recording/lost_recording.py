@@ -6,12 +6,12 @@ from functools import cache, partial
 
 from wbcore.data.example import Dataset
 from wbcore.evaluate import Measurement
-from wbcore.measuring.lost_records import Origin, box_records, lost_records
+from wbcore.measuring.lost_records import box_records, chosen_on, lost_records
 from wbcore.measuring.lost_sweep import BIASES, FEW_BIASES, Sweep, see, sweep
 from wbcore.recording.cells import Cell, Place
 from wbcore.recording.networks import CURED, PRETRAINED
 from wbcore.recording.register_subjects import Loaded, Network, register_networks
-from wbcore.records import Record
+from wbcore.records import Origin, Record
 from wbcore.records.measured import timed
 
 OTHER = ("coco200", "train")
@@ -70,22 +70,13 @@ def _measure(
     name, split, limit = MEASURED[data]
     own_size = data.endswith("_full")
     dataset, found = _sweep(load, (name, split), own_size, place, limit)
-    origin = Origin(
-        network.name,
-        data,
-        dataset,
-        others.name,
-        command,
-        seed=loaded.seed,
-        weights_sha256=loaded.weights_sha256,
-        device=place.device,
-        settings={"size": "own" if own_size else loaded.model.config.size[0], **loaded.settings},
-    )
-    return timed(lost_records(loaded.model, other, found, origin), started)
+    size = "own" if own_size else loaded.model.config.size[0]
+    origin = chosen_on(others, loaded.origin(network.name, data, command, size=size))
+    return timed(lost_records(loaded.model, other, found, dataset, origin), started)
 
 
 def _boxes(data: str, place: Place, command: str) -> list[Record]:
     name, split, limit = MEASURED[data]
     dataset = images(name, split, limit, place, size=72)
     others = images(*OTHER, None, place, size=72)
-    return box_records(others, Origin("boxes", data, dataset, others.name, command, device=place.device))
+    return box_records(others, dataset, Origin("boxes", data, command))

@@ -77,14 +77,5 @@ def _measure(
     load: Callable[[str], tuple[Loaded, float | None]], subject: str, data: str, place: Place, command: str
 ) -> list[Record]:
     found, threshold = load(subject)
-    return norm_records(
-        found.model,
-        _images(data, 1, found.model.config.size[0], place),
-        name=subject,
-        data=data,
-        command=command,
-        threshold=threshold,
-        settings=found.settings,
-        seed=found.seed,
-        weights_sha256=found.weights_sha256,
-    )
+    images = _images(data, 1, found.model.config.size[0], place)
+    return norm_records(found.model, images, found.origin(subject, data, command), threshold=threshold)

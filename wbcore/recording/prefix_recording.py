@@ -25,13 +25,5 @@ def prefix_cells(place: Place) -> Iterator[Cell]:
 
 def _measure(name: str, load: Callable[[], Loaded], data: str, place: Place, command: str) -> list[Record]:
     found, (split, count) = load(), DATA[data]
-    return prefix_records(
-        found.model,
-        Measurement(data, split, found.model.config.size[0], count).open(place.data_root),
-        name=name,
-        data=data,
-        command=command,
-        settings=found.settings,
-        seed=found.seed,
-        weights_sha256=found.weights_sha256,
-    )
+    dataset = Measurement(data, split, found.model.config.size[0], count).open(place.data_root)
+    return prefix_records(found.model, dataset, found.origin(name, data, command))

@@ -97,14 +97,9 @@ def _local(
     records = local_records(
         read_patches(found.model, fit, layer=index),
         read_patches(found.model, score, layer=index),
+        found.origin(name, data, command),
         before=None if marker is None else read_patches(marker, score),
-        name=name,
-        data=data,
-        command=command,
         threshold=outlier_threshold(marker or found.model, fit),
-        settings=found.settings,
-        seed=found.seed,
-        weights_sha256=found.weights_sha256,
     )
     return records if layer is None else [one for one in records if _shown_by_layer(one, name)]
 
@@ -118,19 +113,12 @@ def _global(network: Network, before: Network | None, data: str, place: Place, c
     found, marker = network.load(), None if before is None else before.load().model
     fit, score = (one.open(place.data_root) for one in global_data(_side(found.model))[data])
     threshold = outlier_threshold(marker or found.model, fit)
-    tokens = [
+    known, asked = (
         read_tokens(found.model, images, threshold=threshold, before=marker, seed=seed)
         for seed, images in enumerate((fit, score))
-    ]
-    return global_records(
-        *tokens,
-        name=network.name,
-        data=data,
-        command=command,
-        settings={"threshold": None if threshold is None else round(threshold, 4), **found.settings},
-        seed=found.seed,
-        weights_sha256=found.weights_sha256,
     )
+    said = None if threshold is None else round(threshold, 4)
+    return global_records(known, asked, found.origin(network.name, data, command, threshold=said))
 
 
 def _side(model: Backbone) -> int:

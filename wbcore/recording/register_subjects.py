@@ -13,6 +13,7 @@ from wbcore.measuring.components import untrained_model
 from wbcore.models import Backbone
 from wbcore.recording.cells import Place
 from wbcore.recording.networks import CURED, PRETRAINED, cured, first_runs, fix, moved, pretrained_at_hand
+from wbcore.records import Origin
 from wbcore.segmentation_study import pretrained_backbone
 
 LAB = ("vit", "vit_reg4", "crate", "crate_reg4")
@@ -30,6 +31,10 @@ class Loaded:
     seed: int | None = None
     weights_sha256: str | None = None
     settings: dict[str, Any] = field(default_factory=dict)
+
+    def origin(self, name: str, data: str, command: str, **settings: Any) -> Origin:
+        """What its records on some data say; ``settings`` are said besides its own."""
+        return Origin(name, data, command, self.seed, self.weights_sha256, settings | self.settings)
 
 
 class Network(NamedTuple):

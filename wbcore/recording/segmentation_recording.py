@@ -13,7 +13,7 @@ from wbcore.files import sha256
 from wbcore.measuring.segmentation import View, segmentation_records
 from wbcore.models.dovit import Policy
 from wbcore.recording.cells import Cell, Place
-from wbcore.records import Record
+from wbcore.records import Origin, Record
 from wbcore.segmentation_study import SCENERIES, SegmentationCell, cells
 
 SWEEP = (0.95, 0.96, 0.97, 0.98, 0.985, 0.99)
@@ -85,13 +85,9 @@ def _measure(cell: SegmentationCell, name: str, policy: Policy, place: Place, co
     found = segmentation_records(
         model,
         measured_on(cell.scenery, place.data_root),
-        name=name,
-        data=SCENERIES[cell.scenery].name,
-        command=command,
+        Origin(name, SCENERIES[cell.scenery].name, command, cell.seed, sha256(weights)),
         view=View(SCENERIES[cell.scenery].shorter),
         policy=policy,
-        seed=cell.seed,
-        weights_sha256=sha256(weights),
     )
     by_class = cell.variant == "dovit" and name == cell.model_name
     found = [record for record in found if by_class or not record.metric.startswith("kept_by_class/")]

@@ -2,6 +2,7 @@
 
 from wbcore.records.axes import along, by_noise, by_step
 from wbcore.records.comparison import Comparison, Verdict, greater, kept, require_near
+from wbcore.records.measured import Origin
 from wbcore.records.names import SegmenterName, Step, segmenter_of, step_of
 from wbcore.records.paper import PAPER, paper_values
 from wbcore.records.record import RESULTS, Record, load_records, over_seeds, save_records, select
@@ -11,6 +12,7 @@ __all__ = [
     "PAPER",
     "RESULTS",
     "Comparison",
+    "Origin",
     "Record",
     "SegmenterName",
     "Step",

@@ -1,8 +1,8 @@
 """Records of what was measured just now: what all of one measurement say, and the mean of a number of each image."""
 
 import time
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,32 @@ def common_fields(
         "weights_sha256": weights_sha256,
         **provenance(device),
     }
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What all records of one model on some data say, whatever was measured."""
+
+    name: str
+    """What records call the model."""
+    data: str
+    """What they call the data."""
+    command: str
+    seed: int | None = None
+    weights_sha256: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """What they add to the settings of the measurement."""
+
+    def common(self, device: torch.device | str, data_sha256: str | None) -> dict[str, Any]:
+        """:func:`common_fields` of a measurement on a device."""
+        return common_fields(
+            data=self.data,
+            command=self.command,
+            device=device,
+            data_sha256=data_sha256,
+            seed=self.seed,
+            weights_sha256=self.weights_sha256,
+        )
 
 
 def mean_record(
