@@ -68,7 +68,7 @@ tables.claims_table(recorded, "dovit_fig4_threshold")
 # %% [markdown]
 # **What the records say.**  The threshold does what the paper says of it: the more it asks for, the more is computed and the
 # better the result; below the range that the paper recommends, mIoU falls along with the cost.  The saving at its upper end stays
-# short of the paper's half.  On the composed scenes the whole range lies where a small CRATE is hardly ever sure.
+# short of the paper's half.  On the composed scenes the whole range lies where a small network is seldom sure.
 
 # %% [markdown]
 # ## This run

@@ -93,10 +93,10 @@ token_records.class_rank_table(uses)
 # - **What stops first is what the network knows best**, and that is also what is largest: the two orders are nearly the same,
 #   so eleven classes cannot say which of them it is.  Cars are against size alone: few pixels, known well, and among
 #   the first to stop.
-# - **On the streets the first decision stops the most**, the third hardly anything; on the composed scenes, of the little that
-#   stops, the third stops most.
-# - **On the composed scenes hardly anything stops** at the threshold of training, and of that most is leaves.  The probes of a small
-#   network that has not learned its classes well are rarely sure, which the paper says of small networks too.
+# - **On the streets the first decision stops the most**, the third hardly anything; on the composed scenes it is so in the ViT, while
+#   in CRATE, of the little that stops, the third stops most.
+# - **On the composed scenes little stops** at the threshold of training, and of that most is leaves, which both networks know
+#   best.  The probes of a small network that has not learned its classes well are rarely sure, which the paper says of small networks too.
 #
 # %% [markdown]
 # ## Edges

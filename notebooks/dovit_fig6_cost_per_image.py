@@ -85,8 +85,9 @@ token_records.relation_table({use.title: use.relations() for use in uses})
 # - **An image with more classes costs more**, on the streets.  So do those with much tree, many cars or pedestrians; much road
 #   or much building makes an image cheap.  The shares of an image add up to one, so these are not separate causes.
 # - **Sky does not measurably make a street cheap**, although its patches stop early.
-# - **On the composed scenes most images cost what the dense network costs**, and some a little more: where nothing stops, the
-#   probes come on top.
+# - **On the composed scenes most images cost nearly what the dense network costs**, and in CRATE some a little more: where nothing
+#   stops, the probes come on top.  How many classes a scene has says nothing of its cost; much of leaves makes it cheap in both
+#   networks, much of trees or wood dear.
 
 # %% [markdown]
 # ## This run

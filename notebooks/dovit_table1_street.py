@@ -7,8 +7,8 @@
 # less than a point of mIoU.  DyViT, which keeps a fixed share ρ of the patches by a learned score, loses several points for
 # less.
 #
-# **Our question.**  Is the mIoU kept and the cost saved when a small pretrained ViT, or the lab's CRATE, learns CamVid's street scenes,
-# with all variants of a backbone trained on from one dense model for the same number of epochs?
+# **Our question.**  Is the mIoU kept and the cost saved when a small pretrained ViT, under SETR's decoder or Segmenter's, or the
+# lab's CRATE learns CamVid's street scenes, with all variants trained on from one dense model for the same number of epochs?
 
 # %% tags=["parameters"]
 profile = "lab"

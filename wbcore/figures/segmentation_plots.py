@@ -22,8 +22,8 @@ Picture = Shaped[np.ndarray, "_h _w *_c"]
 STAGES = ("#9fd8d3", "#3aa39c", "#0b5753", "#062f2d")
 """From the first decision to the last, the further the darker."""
 _MARK = "#d1345b"
-_FIRST = 42
-"""With which of its candidates :func:`class_colours` begins."""
+_GROUND = ("#2f6b3c", "#8c8f94", "#a8b968", "#6f4a2c")
+"""Quiet colours for the first classes, which are stuff and cover most of an image."""
 _TO_CONES = np.array(
     [
         [0.4122214708, 0.5363325363, 0.0514459929],
@@ -43,9 +43,9 @@ _DOUBT = 1e-3
 
 
 def class_colours(count: int) -> Float[np.ndarray, "c 3"]:
-    """A colour for each class, as unlike those of all classes before it as can be, white among them.
+    """A colour for each class: four quiet ones, then each as unlike those of all classes before it as can be.
 
-    Unlike is distance in Oklab, over the colours of husl at six lightnesses and two saturations.
+    Unlike is distance in Oklab, over the colours of husl at six lightnesses and two saturations; white is none of them.
     """
     rows = np.array(
         [
@@ -55,13 +55,14 @@ def class_colours(count: int) -> Float[np.ndarray, "c 3"]:
             for colour in sns.husl_palette(18, s=saturation, l=lightness)
         ]
     )
-    places = _oklab(rows)
-    apart = np.linalg.norm(places - _oklab(np.ones((1, 3))), axis=1)
-    chosen = [_FIRST]
-    for _ in range(1, count):
-        apart = np.minimum(apart, np.linalg.norm(places - places[chosen[-1]], axis=1))
+    ground = np.array([to_rgb(shade) for shade in _GROUND])
+    places, known = _oklab(rows), _oklab(np.vstack([np.ones(3), ground]))
+    apart = np.linalg.norm(places[:, None] - known, axis=-1).min(axis=1)
+    chosen: list[int] = []
+    for _ in range(count - len(ground)):
         chosen.append(int(apart.argmax()))
-    return rows[chosen[:count]]
+        apart = np.minimum(apart, np.linalg.norm(places - places[chosen[-1]], axis=1))
+    return np.vstack([ground, rows[chosen]])[:count]
 
 
 def _oklab(colours: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:

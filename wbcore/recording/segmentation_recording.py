@@ -13,7 +13,7 @@ from wbcore.files import sha256
 from wbcore.measuring.segmentation import View, segmentation_records
 from wbcore.models.dovit import Policy
 from wbcore.recording.cells import Cell, Place
-from wbcore.records import Origin, Record
+from wbcore.records import Origin, Record, run_of
 from wbcore.segmentation_study import SCENERIES, SegmentationCell, cells
 
 SWEEP = (0.95, 0.96, 0.97, 0.98, 0.985, 0.99)
@@ -71,7 +71,7 @@ def segmentation_cells(scenery: str, place: Place, *, study: str = "dovit") -> I
         patches = -(-found.crop[0] // patch) * -(-found.crop[1] // patch)
         for ending, policy in policies(cell, patches=patches, depth=model.config.backbone.depth).items():
             if cell.seed == 0 or ending in AGAIN:
-                name = cell.model_name + ending + (f"_seed{cell.seed}" if cell.seed else "")
+                name = run_of(cell.model_name + ending, cell.seed)
                 yield Cell(name, cell.seed, found.name, partial(_measure, cell, name, policy, place))
 
 

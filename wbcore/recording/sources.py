@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from wbcore.records import run_of
 from wbcore.checkpoints import load_model
 from wbcore.files import sha256
 from wbcore.measuring.components import untrained_model
@@ -52,7 +53,7 @@ def trained(study: str, place: Place, *, ending: str = "") -> Iterator[Source]:
 
 def run_name(model: str, seed: int, ending: str = "") -> str:
     """What records call a run of a model."""
-    return variant_of(model) + ending + (f"_seed{seed}" if seed else "")
+    return run_of(variant_of(model) + ending, seed)
 
 
 def first_seed(study: str, place: Place, variants: Sequence[str] = ("crate", "vit")) -> Iterator[tuple[str, str, Path]]:

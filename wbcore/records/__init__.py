@@ -6,7 +6,7 @@ from wbcore.records.measured import Origin
 from wbcore.records.names import SegmenterName, Step, segmenter_of, step_of
 from wbcore.records.paper import PAPER, paper_values
 from wbcore.records.record import RESULTS, Record, load_records, over_seeds, save_records, select
-from wbcore.records.runs import greater_by_run, runs_of
+from wbcore.records.runs import greater_by_run, run_of, runs_of
 
 __all__ = [
     "PAPER",
@@ -27,6 +27,7 @@ __all__ = [
     "over_seeds",
     "paper_values",
     "require_near",
+    "run_of",
     "runs_of",
     "save_records",
     "segmenter_of",

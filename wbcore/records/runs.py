@@ -12,6 +12,11 @@ from wbcore.records.names import step_of
 from wbcore.records.record import Record
 
 
+def run_of(model: str, seed: int) -> str:
+    """What records call the training run of a model with one seed; the first, 0, has the plain name."""
+    return f"{model}_seed{seed}" if seed else model
+
+
 def runs_of(records: Sequence[Record], models: Sequence[str]) -> list[Record]:
     """The records of all runs of ``models``, each under the plain name, so that several seeds stand behind it."""
     found = [(step_of(record.model), record) for record in records]
