@@ -6,13 +6,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from wbcore.records import run_of
 from wbcore.checkpoints import load_model
 from wbcore.files import sha256
 from wbcore.measuring.components import untrained_model
 from wbcore.models import model_config
 from wbcore.recording.cells import Place
 from wbcore.recording.networks import first_runs
+from wbcore.records import run_of
 from wbcore.study import cell_folder, find_study, finished_cells, variant_of
 from wbcore.subjects import Subject, baseline_subject, model_subject, noisy
 
