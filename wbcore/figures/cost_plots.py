@@ -112,11 +112,10 @@ def run_differences(found: Mapping[str, tuple[Sequence[float], Interval]], *, un
     the mean over other runs.  ``found``: :func:`wbcore.tables.segmentation_tables.run_differences`."""
     figure, axis = plt.subplots(figsize=(7, 0.5 * len(found) + 1.3))
     for row, (model, (each, interval)) in enumerate(found.items()):
-        look = _look(_name(model))
-        low, high = _bounds(interval)
-        axis.plot([low, high], [row, row], color=look["color"], alpha=0.25, linewidth=9, solid_capstyle="butt")
-        axis.plot([interval.value] * 2, [row - 0.2, row + 0.2], color=look["color"], linewidth=2)
-        axis.plot(each, [row] * len(each), linestyle="", markersize=7, markeredgecolor="white", **look)
+        shade = VARIANT_COLOURS["dense" if _name(model).variant == "dense" else "dovit"]
+        axis.plot(_bounds(interval), [row, row], color=shade, alpha=0.25, linewidth=9, solid_capstyle="butt")
+        axis.plot([interval.value] * 2, [row - 0.2, row + 0.2], color=shade, linewidth=2)
+        axis.plot(each, [row] * len(each), "o", color=shade, markersize=7, markeredgecolor="white")
     axis.axvline(0, color=_LINE, linewidth=1)
     axis.set_yticks(range(len(found)), [label(model) for model in found])
     axis.set_ylim(len(found) - 0.5, -0.5)
