@@ -153,6 +153,8 @@ def speed_bars(records: Sequence[Record], models: Sequence[str]) -> Figure:
         axes[0].set_title(place, loc="left")
         names = [_name(model) for model in shown[place]]
         labels = [f"{backbone_label(name.backbone)}, {variant_label(name.variant, name.setting)}" for name in names]
+        if len({name.decoder for name in names}) > 1:
+            labels = [label(model) for model in shown[place]]
         axes[0].set_yticks(range(len(labels)), labels)
     return figure
 

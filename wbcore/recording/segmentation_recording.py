@@ -22,8 +22,8 @@ RATIOS = (0.9, 0.8, 0.7)
 """ρ of DyViT."""
 MERGED_SHARES = (0.25, 0.5, 0.75)
 """Share of the patches that token merging has merged before the last layer."""
-AGAIN = ("", "_untuned", f"_xi{round(1000 * SWEEP[0])}", f"_xi{round(1000 * SWEEP[-1])}", "90", "80", "70")
-"""What is recorded of further training runs, by the ending of the name."""
+FEW = ("", "_untuned", f"_xi{round(1000 * SWEEP[0])}", f"_xi{round(1000 * SWEEP[-1])}", "90", "80", "70")
+"""What is recorded of further training runs and of Segmenter, by the ending of the name: no curve is drawn."""
 SCENES = 300
 
 
@@ -70,7 +70,7 @@ def segmentation_cells(scenery: str, place: Place, *, study: str = "dovit") -> I
         patch = model.config.backbone.patch_size
         patches = -(-found.crop[0] // patch) * -(-found.crop[1] // patch)
         for ending, policy in policies(cell, patches=patches, depth=model.config.backbone.depth).items():
-            if cell.seed == 0 or ending in AGAIN:
+            if (cell.seed == 0 and cell.decoder == "setr") or ending in FEW:
                 name = run_of(cell.model_name + ending, cell.seed)
                 yield Cell(name, cell.seed, found.name, partial(_measure, cell, name, policy, place))
 
