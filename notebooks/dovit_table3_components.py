@@ -47,7 +47,7 @@ segmentation_tables.statement_table("section 4.3, components")
 
 # %% table={"name": "tab-dovit-table3", "caption": "The parts of DoViT left out in turn: accuracy, cost of an image, what is saved of it, and parameters. Recorded, the first training run of each model."}
 recorded = records.load_records(records.RESULTS / "dovit_street")
-names = segmentation_tables.segmenters_in(recorded, ("dense", "plain", "nodistil", "nomerge", "dovit"))
+names = [f"setr_vit_tiny_{variant}" for variant in ("dense", "plain", "nodistil", "nomerge", "dovit")]
 segmentation_tables.accuracy_table("recorded (lab)", recorded, names, data="camvid")
 
 # %% [markdown]

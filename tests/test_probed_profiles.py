@@ -37,7 +37,7 @@ def test_the_papers_profile_on_miniatures(data_root):
     opened = {kind: paper.open_probed(kind, data_root=data_root, limit=2) for kind in paper.probed}
     assert set(opened) == set(KINDS)
     training, scenes = opened["boxes"]
-    boxes = measure(model, training, scenes, name=name, data="voc2012", command="test", biases=(0.0, 0.1))
+    boxes = measure(model, training, scenes, Origin(name, "voc2012", "test"), biases=(0.0, 0.1))
     (best,) = select(boxes, metric="corloc", model=name)
     assert best.n == 2
     assert best.settings["chosen_on"] == "voc2012/train"
