@@ -133,6 +133,8 @@ def cells(study: str = "dovit") -> list[SegmentationCell]:
             *_family("street", "vit_tiny", "segmenter"),
             *_family("street", "vit_tiny", "setr", ablation=True, seed=1),
             *_family("street", "vit_tiny", "setr", ablation=True, seed=2),
+            *_family("street", "vit_tiny", "segmenter", seed=1),
+            *_family("street", "vit_tiny", "segmenter", seed=2),
         ]
     if study == "dovit_gpu":
         return [
