@@ -20,4 +20,4 @@ def run_notebook(name: str, data_root: Path, folder: Path) -> None:
     cells = nbformat.read(executed, as_version=4).cells
     *live, _ = [cell for cell in cells if "nbval-ignore-output" in cell.metadata.get("tags", [])]  # last: versions
     shown = [output.get("data", {}) for cell in live for output in cell.outputs]
-    assert any({"text/html", "image/jpeg"} & data.keys() for data in shown)
+    assert any({"text/html", "image/png", "image/jpeg"} & data.keys() for data in shown)

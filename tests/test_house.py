@@ -35,7 +35,7 @@ NETWORKS = {
     "recording",
     "cli",
 }
-PICTURES = {"plots", "figures"}
+PICTURES = {"plots", "figures", "encoding"}
 FORBIDDEN = {
     "tokens": NETWORKS | PICTURES | {"metrics", "data", "records", "tables", "losses", "profile", "profiles"},
     "models": NETWORKS - {"models", "checkpoints", "conversion"}

@@ -14,8 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib_inline.backend_inline import set_matplotlib_formats
 
+from wbcore.encoding import encode_small
 from wbcore.labels import LABELS, label
 from wbcore.labels import data_label as data_label  # notebooks ask their figures' module for it
 from wbcore.metrics.intervals import Interval
@@ -58,11 +58,10 @@ MASK_COLOURS = ("#ffd400", "#00d4ff", "#ff5db1")
 def use_style() -> None:
     """Set the book's figure style for all figures that follow.
 
-    In a notebook they are shown as JPEG: grids of photographs as PNG would be many times as large, and notebooks are
-    kept with their pictures.
+    In a notebook they are encoded as small as they can be, see :mod:`wbcore.encoding`.
     """
-    if get_ipython() is not None:
-        set_matplotlib_formats("jpeg", pil_kwargs={"quality": 75, "optimize": True, "progressive": True})
+    if (shell := get_ipython()) is not None:
+        encode_small(shell)
     sns.set_theme(
         context="notebook",
         style="ticks",
