@@ -73,12 +73,13 @@ plots.plt.show()
 curves.saving_table(curves.saving_panels(curves.timed(recorded, enlarged=True)) | curves.benchmarked())
 
 # %% [markdown]
-# **What the records say.**  Where tokens stop, time is saved: on street scenes, of the ViT-Ti under either decoder, the clock shows most
-# of what the count promises, and at twice the size nearly all of it, eight images at once; of a CRATE, which works on four times
-# as many, smaller patches, somewhat more than half, and three quarters.  One image at a time gains less, perhaps because so small a model
-# spends more of its time on deciding and moving; we have not taken its time apart.  Where hardly any token stops, as in a CRATE on the composed scenes, DoViT is *slower* than the
+# **What the records say.**  Where tokens stop, time is saved: on street scenes, eight images at once, the clock shows most of what the
+# count promises for the ViT-Ti under either decoder and for the lab's ViT, and nearly all of it at twice the size; for the lab's CRATE,
+# which does a third of that ViT's linear work for as many patches, somewhat more than half, and three quarters.  One image at a time
+# gains less at the size of training, perhaps because so small a model spends more of its time on deciding and moving; we have not taken
+# its time apart.  At twice the size that is so of SETR with the ViT-Ti alone.  Where hardly any token stops, as in a CRATE on the composed scenes, DoViT is *slower* than the
 # dense model: probes and gathering are paid for and nothing is gained, which is what the paper says of its small backbones' FPS.  The ViT
-# there, which is spared a tenth of its count, is as fast as without.
+# there, which is spared little of its count, is as fast as without.
 #
 # **On a GPU it takes many tokens, and a large model for most of the promise.**  A ViT-B with 8192 tokens shows 0.87 to 0.93 of the
 # count there, a ViT-Ti with as many about half.  At 2048 tokens a ViT-B shows a tenth to a half, and a ViT-Ti is slower than

@@ -148,6 +148,8 @@ def test_plane_joins_cost_and_score():
     ]
     found = plane(records, GMACS, data="camvid")
     assert [(one.model, one.cost.value, one.score.value) for one in found] == [(DOVIT, 1, 40), (DENSE, 2, 50)]
+    assert plane(records, GMACS, data="camvid", backbones=("vit", "crate")) == found
+    assert plane(records, GMACS, data="camvid", backbones=("vit_tiny",)) == []
     table = plane_table(records, (GMACS,), data="camvid")
     assert table["GMACs per image"].str.contains("●").tolist() == [True, True]
     assert plane_table([], (GMACS,), data="camvid").empty

@@ -209,21 +209,21 @@ def saving_scatter(panels: Mapping[str, Sequence[Saving]]) -> Figure:
 
 
 def cost_plane(panels: Mapping[tuple[str, str], Sequence[Point]]) -> Figure:
-    """mIoU against cost by (data set, metric): one way of saving tokens is a line, the grey steps are what no other
-    model beats."""
-    data, costs = (list(dict.fromkeys(place[axis] for place in panels)) for axis in (0, 1))
-    shape = max(len(data), 1), max(len(costs), 1)
-    size = 5.2 * shape[1], 4.5 * shape[0] + 0.5
+    """mIoU against cost by (title, metric): one way of saving tokens is a line, the grey steps are what no other
+    model of the panel beats."""
+    titles, costs = (list(dict.fromkeys(place[axis] for place in panels)) for axis in (0, 1))
+    shape = max(len(titles), 1), max(len(costs), 1)
+    size = 5.2 * shape[1], 4 * shape[0] + 0.5
     figure, grid = plt.subplots(*shape, figsize=size, squeeze=False)
-    for (row, one), (column, cost) in product(enumerate(data), enumerate(costs)):
-        _frame(grid[row, column], data_label(one), AXES.get(cost, cost), AXES[MIOU])
-        _draw_points(grid[row, column], panels.get((one, cost), ()))
+    for (row, title), (column, cost) in product(enumerate(titles), enumerate(costs)):
+        _frame(grid[row, column], title, AXES.get(cost, cost), AXES[MIOU])
+        _draw_points(grid[row, column], panels.get((title, cost), ()))
     for axis in grid.flat if not panels else ():
         axis.set_axis_off()
     _legend(figure, [point.name for points in panels.values() for point in points])
     figure.draw_without_rendering()  # where panels end up decides where labels fit
-    for (row, one), (column, cost) in product(enumerate(data), enumerate(costs)):
-        label_ends(grid[row, column], panels.get((one, cost), ()))
+    for (row, title), (column, cost) in product(enumerate(titles), enumerate(costs)):
+        label_ends(grid[row, column], panels.get((title, cost), ()))
     return figure
 
 

@@ -220,14 +220,23 @@ class Point(NamedTuple):
         return found
 
 
-def plane(records: Sequence[Record], cost: str, *, data: str, score: str = MIOU) -> list[Point]:
-    """Every model with a record of both metrics, the cheapest first; what leaves a part of DoViT out is passed over."""
+def plane(
+    records: Sequence[Record], cost: str, *, data: str, backbones: Sequence[str] = (), score: str = MIOU
+) -> list[Point]:
+    """Every model with a record of both metrics, the cheapest first; what leaves a part of DoViT out is passed over.
+
+    ``backbones``: only models with one of these.
+    """
     known = {
         metric: {one.model: _shown(one) for one in select(records, metric=metric, data=data)}
         for metric in (cost, score)
     }
     names = {model: segmenter_of(model) for model in known[cost].keys() & known[score].keys()}
-    chosen = sorted(model for model, name in names.items() if name is not None and name.variant in WAYS)
+    chosen = sorted(
+        model
+        for model, name in names.items()
+        if name is not None and name.variant in WAYS and name.backbone in (backbones or {name.backbone})
+    )
     return sorted((Point(model, known[cost][model], known[score][model]) for model in chosen), key=lambda one: one.cost)
 
 
