@@ -1,6 +1,7 @@
 """Figures as notebooks keep them."""
 
 from base64 import b64decode
+from collections.abc import Iterator
 from io import BytesIO
 
 import numpy as np
@@ -15,10 +16,11 @@ RNG = np.random.default_rng(0)
 
 
 @pytest.fixture
-def shell() -> InteractiveShell:
-    shell = InteractiveShell()
+def shell() -> Iterator[InteractiveShell]:
+    shell = InteractiveShell.instance()
     encode_small(shell)
-    return shell
+    yield shell
+    InteractiveShell.clear_instance()
 
 
 def _shown(shell: InteractiveShell, figure: Figure) -> dict[str, str]:

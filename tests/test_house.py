@@ -112,6 +112,8 @@ def test_stored_notebook_is_executed_and_clean(source):
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
     assert [run_notebooks.paths_in(cell) for cell in code] == [None] * len(code)
     assert not [output for cell in code for output in cell.outputs if output.get("name") == "stderr"]
+    shown = [output.get("data", {}).keys() for cell in code for output in cell.outputs]
+    assert not [kinds for kinds in shown if {"image/png", "image/jpeg"} <= kinds]  # a figure is kept once
 
 
 def test_anatomy(source):

@@ -4,8 +4,9 @@ from base64 import b64encode
 from io import BytesIO
 
 from IPython.core.interactiveshell import InteractiveShell
-from IPython.core.pylabtools import print_figure, select_figure_formats
+from IPython.core.pylabtools import print_figure
 from matplotlib.figure import Figure
+from matplotlib_inline.backend_inline import set_matplotlib_formats  # imported late, it would choose PNG again
 from PIL import Image
 
 COLOURS, REFINEMENTS = 256, 4
@@ -14,7 +15,7 @@ COLOURS, REFINEMENTS = 256, 4
 
 def encode_small(shell: InteractiveShell) -> None:
     """Show figures in a notebook as :func:`encode` has them, because notebooks are kept with their pictures."""
-    select_figure_formats(shell, ())
+    set_matplotlib_formats()
     assert shell.display_formatter is not None
     shell.display_formatter.mimebundle_formatter.for_type(Figure, _bundle)
 
