@@ -3,6 +3,7 @@
 from base64 import b64encode
 from io import BytesIO
 
+from IPython.core.formatters import DisplayFormatter
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.pylabtools import print_figure
 from matplotlib.figure import Figure
@@ -16,7 +17,7 @@ COLOURS, REFINEMENTS = 256, 4
 def encode_small(shell: InteractiveShell) -> None:
     """Show figures in a notebook as :func:`encode` has them, because notebooks are kept with their pictures."""
     set_matplotlib_formats()
-    assert shell.display_formatter is not None
+    assert isinstance(shell.display_formatter, DisplayFormatter)
     shell.display_formatter.mimebundle_formatter.for_type(Figure, _bundle)
 
 
@@ -36,7 +37,7 @@ def encode(image: Image.Image) -> tuple[str, bytes]:
 
 def _bundle(figure: Figure) -> dict[str, str]:
     drawn = print_figure(figure)
-    if drawn is None:  # nothing is in it
+    if not isinstance(drawn, bytes):  # nothing is in it
         return {}
     kind, data = encode(Image.open(BytesIO(drawn)).convert("RGB"))
     return {kind: b64encode(data).decode("ascii")}
